@@ -1,0 +1,121 @@
+//! Keeps tract's panics and errors in bounds: a panic becomes an error, an error becomes a short text with the node's
+//! name. Knows nothing of graphs.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use tract_onnx::prelude::TractResult;
+
+/// No reason is longer than this: tract's may print whole graphs.
+const LONGEST_REASON: usize = 300;
+
+/// What tract said, and about which node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The node that tract names, as tract names it: it may carry a suffix.
+    pub node: Option<String>,
+    /// What it says, shortened.
+    pub reason: String,
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls into tract. A panic is caught and is as good as an error; nothing is printed for it.
+pub(crate) fn guarded<T>(call: impl FnOnce() -> TractResult<T>) -> Result<T, Failure> {
+    install_hook();
+    let loud = QUIET.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(call));
+    QUIET.set(loud);
+    match outcome {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+            let node = chain.iter().find_map(|message| node_name(message));
+            // The chain goes from the outside in: the last message is the cause.
+            let reason = match chain.as_slice() {
+                [] => "unknown error".to_owned(),
+                [only] => only.clone(),
+                [outer, .., cause] => format!("{cause} ({outer})"),
+            };
+            Err(Failure { node, reason: shorten(&reason) })
+        }
+        Err(payload) => {
+            let message = payload
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| payload.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            Err(Failure { node: node_name(message), reason: shorten(&format!("internal error of tract: {message}")) })
+        }
+    }
+}
+
+/// A hook that stays silent in threads that are inside a guarded call, and is the former hook otherwise. It is set once
+/// for the process: setting and restoring it around each call would race between threads.
+fn install_hook() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let former = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                former(info);
+            }
+        }));
+    });
+}
+
+/// The quoted name after the first `#<number>`, the form in which tract writes nodes.
+fn node_name(message: &str) -> Option<String> {
+    let mut rest = message;
+    while let Some(at) = rest.find('#') {
+        rest = &rest[at + 1..];
+        let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        if after.len() < rest.len()
+            && let Some(quoted) = after.strip_prefix(" \"")
+            && let Some(end) = quoted.find('"')
+        {
+            return Some(quoted[..end].to_owned());
+        }
+    }
+    None
+}
+
+/// One line, cut at a character boundary.
+fn shorten(reason: &str) -> String {
+    let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST_REASON) {
+        None => line,
+        Some((end, _)) => format!("{}...", &line[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tract_onnx::tract_core::internal::{anyhow, bail};
+
+    use super::*;
+
+    #[test]
+    fn panics_become_errors() {
+        let failure = guarded::<()>(|| panic!("no entry for {}", "key")).unwrap_err();
+        assert_eq!(failure.reason, "internal error of tract: no entry for key");
+        assert!(!QUIET.get(), "the thread is loud again");
+    }
+
+    #[test]
+    fn errors_name_the_node_and_are_short() {
+        let long = "y ".repeat(1000);
+        let failure = guarded::<()>(|| {
+            let cause = anyhow!("{long}");
+            Err(cause.context("Failed analyse for node #4 \"layer/Add\" Add"))
+        })
+        .unwrap_err();
+        assert_eq!(failure.node.as_deref(), Some("layer/Add"));
+        assert!(failure.reason.chars().count() <= LONGEST_REASON + 3);
+        let other = guarded::<()>(|| bail!("unit #7 is odd, see #8 \"z\"")).unwrap_err();
+        assert_eq!(other.node.as_deref(), Some("z"));
+    }
+}

@@ -1,0 +1,101 @@
+//! Types, shapes and constants that follow from the graph alone.
+//!
+//! What is reported holds for every input that the graph declares: sizes that are not fixed stay symbols throughout, and
+//! a constant is reported only where no symbol is in it.
+
+use onnxq_ir::{Dim, Graph, Model, OpId, TensorType, ValueId};
+use onnxq_plan::{EngineError, Inferred};
+use tract_onnx::prelude::InferenceModelExt;
+use tract_onnx::tract_core::internal::{TDim, TypedFact, TypedModel};
+
+use crate::NAME;
+use crate::guard::{Failure, guarded};
+use crate::load::{Fed, find_node, load, nodes_by_name};
+use crate::support::reachable;
+use crate::tensor::{HalfFloats, element_type, from_tract};
+
+/// How many nodes that tract turns out not to type are left aside, one after the other, before giving up.
+const ATTEMPTS: usize = 32;
+
+/// See [`onnxq_plan::Evaluator::infer`].
+pub(crate) fn infer(model: &Model) -> Result<Vec<Inferred>, EngineError> {
+    let expanded = crate::expanded(&model.graph);
+    let graph = expanded.as_ref();
+    let values: Vec<ValueId> = graph
+        .values()
+        .filter(|&value| graph.producer(value).is_some() && model.graph.try_value(value).is_some())
+        .collect();
+    let mut refused: Vec<OpId> = Vec::new();
+    loop {
+        let targets = reachable(graph, &values, &refused);
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        match typed(model, graph, &targets) {
+            Ok(inferred) => return Ok(inferred),
+            Err(failure) => {
+                let nodes = nodes_by_name(graph);
+                let culprit = failure.node.as_deref().and_then(|name| find_node(&nodes, name));
+                match culprit {
+                    Some((_, op)) if refused.len() < ATTEMPTS && !refused.contains(&op) => refused.push(op),
+                    _ => return Err(EngineError::Prepare { engine: NAME, node: failure.node, reason: failure.reason }),
+                }
+            }
+        }
+    }
+}
+
+fn typed(model: &Model, graph: &Graph, targets: &[ValueId]) -> Result<Vec<Inferred>, Failure> {
+    // An input with a default may be given other data: nothing may follow from the default.
+    let loaded = load(model, graph, targets, HalfFloats::Kept, |_| Fed::Declared)?;
+    let symbols = loaded.symbols;
+    let inference = loaded.model;
+    let typed = guarded(|| inference.into_typed())?;
+    let mut found = facts(&typed, targets, &symbols)?;
+    // Simplifying finds more constants. Where it fails, what is known stands.
+    if let Ok(simple) = guarded(|| typed.into_decluttered())
+        && let Ok(more) = facts(&simple, targets, &symbols)
+    {
+        for (known, more) in found.iter_mut().zip(more) {
+            let same =
+                known.as_ref().zip(more.as_ref()).is_none_or(|(a, b)| a.tensor_type.element == b.tensor_type.element);
+            match (known.as_mut(), more) {
+                (Some(known), Some(more)) if same && known.constant.is_none() => {
+                    known.constant = more.constant;
+                }
+                (None, more) => *known = more,
+                _ => {}
+            }
+        }
+    }
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// What the facts about the outputs say of the values that they stand for.
+fn facts(
+    model: &TypedModel,
+    targets: &[ValueId],
+    symbols: &[(TDim, String)],
+) -> Result<Vec<Option<Inferred>>, Failure> {
+    guarded(|| {
+        let outlets = model.output_outlets()?.iter().zip(targets);
+        outlets.map(|(outlet, &value)| Ok(inferred(value, model.outlet_fact(*outlet)?, symbols))).collect()
+    })
+}
+
+fn inferred(value: ValueId, fact: &TypedFact, symbols: &[(TDim, String)]) -> Option<Inferred> {
+    let element = element_type(fact.datum_type)?;
+    let dims = fact.shape.iter().map(|dim| dimension(dim, symbols)).collect();
+    let constant = fact.konst.as_deref().and_then(from_tract);
+    Some(Inferred { value, tensor_type: TensorType { element, shape: Some(dims) }, constant })
+}
+
+fn dimension(dim: &TDim, symbols: &[(TDim, String)]) -> Dim {
+    match dim.to_i64() {
+        Ok(size) => usize::try_from(size).map_or(Dim::Unknown, Dim::Known),
+        Err(_) => match symbols.iter().find(|(symbol, _)| symbol == dim) {
+            Some((_, name)) => Dim::Symbol(name.clone()),
+            None => Dim::Unknown,
+        },
+    }
+}

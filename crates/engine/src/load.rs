@@ -1,0 +1,420 @@
+//! A graph of the IR as tract's inference model: only what is upstream of the values that are asked for, weights as
+//! shared constants, declared inner types and output shapes forgotten.
+//!
+//! Operators go through tract's own proto types, in memory and without weights. Weights are declared as inputs there and
+//! turned into constants after parsing: no round trip, one aligned copy.
+
+use std::sync::Arc;
+
+use onnxq_ir::{
+    Attribute, AttributeValue, Data, Dim, ElementType, Graph, Model, OpId, Origin, Tensor, TensorType, ValueId,
+};
+use rustc_hash::FxHashMap;
+use tract_onnx::pb;
+use tract_onnx::prelude::{Datum, DatumType, InferenceFact, InferenceModel};
+use tract_onnx::tract_core::internal::{HashMap, OutletId, TDim, bail};
+use tract_onnx::tract_core::ops::konst::Const;
+
+use crate::guard::{Failure, guarded};
+use crate::tensor::{HalfFloats, datum_type, to_tract};
+
+/// The part of a graph that some values need.
+pub(crate) struct Upstream {
+    ops: Vec<bool>,
+    values: Vec<bool>,
+}
+
+impl Upstream {
+    /// What `targets` need, themselves included.
+    pub(crate) fn of(graph: &Graph, targets: &[ValueId]) -> Self {
+        let mut upstream = Self { ops: vec![false; graph.id_bound()], values: vec![false; graph.id_bound()] };
+        let mut stack: Vec<ValueId> = targets.to_vec();
+        while let Some(value) = stack.pop() {
+            if std::mem::replace(&mut upstream.values[value.index()], true) {
+                continue;
+            }
+            if let Some((op, _)) = graph.producer(value)
+                && !std::mem::replace(&mut upstream.ops[op.index()], true)
+            {
+                stack.extend(graph.inputs_of(op).into_iter().flatten());
+                stack.extend(graph.captures_of(op));
+            }
+        }
+        upstream
+    }
+
+    /// Whether an operator is needed.
+    pub(crate) fn has_op(&self, op: OpId) -> bool {
+        self.ops[op.index()]
+    }
+
+    /// Whether a value is needed.
+    pub(crate) fn has_value(&self, value: ValueId) -> bool {
+        self.values[value.index()]
+    }
+}
+
+/// What a graph input is when the graph is handed over.
+#[derive(Clone, Debug)]
+pub(crate) enum Fed {
+    /// Data of this shape comes with every run.
+    Shape(Vec<usize>),
+    /// Data comes, dimensions are as declared: equal names are one symbol.
+    Declared,
+    /// The input keeps its default.
+    Default,
+}
+
+/// A model in tract's hands.
+pub(crate) struct Loaded {
+    /// The model; its outputs are the values that were asked for, in their order.
+    pub model: InferenceModel,
+    /// The graph inputs that data must be given for, in the order of the model's inputs.
+    pub inputs: Vec<ValueId>,
+    /// The dimension names that became symbols, with these.
+    pub symbols: Vec<(TDim, String)>,
+    /// Where values are in the model.
+    pub outlets: HashMap<String, OutletId>,
+}
+
+/// Hands over the part of the model's graph that `targets` need.
+pub(crate) fn load(
+    model: &Model,
+    graph: &Graph,
+    targets: &[ValueId],
+    halves: HalfFloats,
+    fed: impl Fn(ValueId) -> Fed,
+) -> Result<Loaded, Failure> {
+    let upstream = Upstream::of(graph, targets);
+    let mut constants: Vec<(ValueId, Tensor)> = Vec::new();
+    let mut inputs: Vec<(ValueId, &TensorType, Fed)> = Vec::new();
+    for value in graph.values().filter(|&value| upstream.has_value(value)) {
+        match graph.value(value).origin() {
+            Origin::Constant(tensor) => constants.push((value, tensor.clone())),
+            Origin::Sparse => return Err(at(graph, value, "sparse initializers are not supported")),
+            Origin::Captured(_) => return Err(at(graph, value, "the graph captures a value from outside")),
+            Origin::Input(_) | Origin::Produced => {}
+        }
+    }
+    for declared in graph.inputs().iter().filter(|declared| upstream.has_value(declared.value)) {
+        let value = declared.value;
+        let fed = fed(value);
+        if let (Fed::Default, Origin::Input(Some(tensor))) = (&fed, graph.value(value).origin()) {
+            constants.push((value, tensor.clone()));
+            continue;
+        }
+        match graph.value(value).value_type().tensor().or(declared.value_type.tensor()) {
+            Some(tensor_type) => inputs.push((value, tensor_type, fed)),
+            None => return Err(at(graph, value, "the input is no dense tensor")),
+        }
+    }
+    let sources = inputs.iter().map(|(value, _, _)| *value).chain(constants.iter().map(|(value, _)| *value));
+    let proto = skeleton(model, graph, &upstream, sources, halves)?;
+    let mut loaded = guarded(|| {
+        let parsed = tract_onnx::onnx().with_ignore_value_info(true).parse(&proto, None)?;
+        if let Some(name) = parsed.unresolved_inputs.first() {
+            bail!("value `{name}` comes from nowhere");
+        }
+        Ok(Loaded { model: parsed.model, inputs: Vec::new(), symbols: Vec::new(), outlets: parsed.outlets_by_name })
+    })?;
+    drop(proto);
+    for (value, tensor) in constants {
+        let tensor = to_tract(&tensor, halves).map_err(|reason| at(graph, value, &reason))?;
+        set_constant(&mut loaded, graph.value(value).name(), tensor)?;
+    }
+    set_inputs(&mut loaded, graph, &inputs, halves)?;
+    guarded(|| {
+        let outputs: Vec<OutletId> = targets.iter().map(|&value| loaded.outlets[graph.value(value).name()]).collect();
+        loaded.model.select_output_outlets(&outputs)
+    })?;
+    Ok(loaded)
+}
+
+fn at(graph: &Graph, value: ValueId, reason: &str) -> Failure {
+    Failure { node: Some(graph.value(value).name().to_owned()), reason: reason.to_owned() }
+}
+
+/// Turns the source of this name into a constant.
+fn set_constant(loaded: &mut Loaded, name: &str, tensor: tract_onnx::prelude::Tensor) -> Result<(), Failure> {
+    let outlet = loaded.outlets[name];
+    let tensor = Arc::new(tensor);
+    guarded(|| {
+        let mut fact = InferenceFact::dt_shape(tensor.datum_type(), tensor.shape());
+        fact.value = Arc::clone(&tensor).into();
+        loaded.model.nodes_mut()[outlet.node].op = Box::new(Const::new(tensor)?);
+        loaded.model.set_outlet_fact(outlet, fact)
+    })
+}
+
+/// States types and dimensions of the inputs that stay inputs.
+fn set_inputs(
+    loaded: &mut Loaded,
+    graph: &Graph,
+    inputs: &[(ValueId, &TensorType, Fed)],
+    halves: HalfFloats,
+) -> Result<(), Failure> {
+    let mut outlets = Vec::new();
+    let mut facts: Vec<InferenceFact> = Vec::new();
+    for (value, tensor_type, fed) in inputs {
+        let element = halves.engine_type(tensor_type.element);
+        let Some(datum) = datum_type(element) else {
+            return Err(at(graph, *value, &format!("inputs of {element} are not supported")));
+        };
+        let fact = match (fed, &tensor_type.shape) {
+            (Fed::Shape(shape), _) => InferenceFact::dt_shape(datum, shape.as_slice()),
+            (_, Some(dims)) => {
+                let dims: Vec<TDim> = dims.iter().map(|dim| symbolic(loaded, dim)).collect();
+                InferenceFact::dt_shape(datum, dims.as_slice())
+            }
+            (_, None) => InferenceFact::dt(datum),
+        };
+        facts.push(fact);
+        outlets.push(loaded.outlets[graph.value(*value).name()]);
+        loaded.inputs.push(*value);
+    }
+    guarded(|| {
+        loaded.model.set_input_outlets(&outlets)?;
+        for (outlet, fact) in outlets.iter().zip(facts) {
+            loaded.model.set_outlet_fact(*outlet, fact)?;
+        }
+        Ok(())
+    })
+}
+
+/// A dimension as tract has it. Symbols get names of our own: a name in a file may be an expression, or be taken by
+/// tract. A size that nothing is known of is a symbol that occurs once.
+fn symbolic(loaded: &mut Loaded, dim: &Dim) -> TDim {
+    match dim {
+        Dim::Known(size) => TDim::Val(*size as i64),
+        Dim::Unknown => loaded.model.symbols.new_with_prefix("onnxq_unknown").into(),
+        Dim::Symbol(name) => {
+            if let Some((symbol, _)) = loaded.symbols.iter().find(|(_, known)| known == name) {
+                return symbol.clone();
+            }
+            let symbol: TDim = loaded.model.symbols.new_with_prefix("onnxq_dim").into();
+            loaded.symbols.push((symbol.clone(), name.clone()));
+            symbol
+        }
+    }
+}
+
+/// The model's operators as tract's proto, `sources` declared as inputs.
+fn skeleton(
+    model: &Model,
+    graph: &Graph,
+    upstream: &Upstream,
+    sources: impl Iterator<Item = ValueId>,
+    halves: HalfFloats,
+) -> Result<pb::ModelProto, Failure> {
+    let names = Names { graph, around: None };
+    let node: Vec<pb::NodeProto> = graph
+        .topological()
+        .into_iter()
+        .filter(|&op| upstream.has_op(op))
+        .map(|op| node(&names, op, halves))
+        .collect::<Result<_, _>>()?;
+    // Types are stated after parsing; the proto needs some.
+    let input = sources.map(|value| value_info(graph.value(value).name(), DatumType::F32, None)).collect();
+    let mut opset_import: Vec<pb::OperatorSetIdProto> = model
+        .opsets
+        .iter()
+        .filter(|import| !matches!(import.domain.as_str(), "" | "ai.onnx"))
+        .map(|import| pb::OperatorSetIdProto { domain: import.domain.clone(), version: import.version })
+        .collect();
+    opset_import.push(pb::OperatorSetIdProto { domain: String::new(), version: graph.opset() });
+    Ok(pb::ModelProto {
+        ir_version: model.ir_version,
+        opset_import,
+        graph: Some(pb::GraphProto { node, input, name: graph.name().to_owned(), ..Default::default() }),
+        ..Default::default()
+    })
+}
+
+/// Names of values in a body: what it captures goes by the outer graph's name.
+struct Names<'a> {
+    graph: &'a Graph,
+    around: Option<&'a Names<'a>>,
+}
+
+impl<'a> Names<'a> {
+    fn of(&self, value: ValueId) -> &'a str {
+        match (self.graph.value(value).origin(), self.around) {
+            (Origin::Captured(outer), Some(around)) => around.of(*outer),
+            _ => self.graph.value(value).name(),
+        }
+    }
+
+    fn constant(&self, value: ValueId) -> Option<&'a Tensor> {
+        match (self.graph.value(value).origin(), self.around) {
+            (Origin::Captured(outer), Some(around)) => around.constant(*outer),
+            (Origin::Constant(tensor), _) => Some(tensor),
+            _ => None,
+        }
+    }
+}
+
+fn node(names: &Names<'_>, id: OpId, halves: HalfFloats) -> Result<pb::NodeProto, Failure> {
+    let op = names.graph.op(id);
+    let list = |slots: Vec<Option<ValueId>>| {
+        let mut slots: Vec<String> =
+            slots.into_iter().map(|value| value.map_or("", |value| names.of(value)).to_owned()).collect();
+        // tract takes an empty name at the end for an operand.
+        while slots.last().is_some_and(String::is_empty) {
+            slots.pop();
+        }
+        slots
+    };
+    let attribute = op.attributes().iter().map(|attribute| attribute_proto(names, attribute, halves));
+    Ok(pb::NodeProto {
+        input: list(names.graph.inputs_of(id)),
+        output: list(names.graph.outputs_of(id)),
+        name: op.name().to_owned(),
+        op_type: op.op_type().to_owned(),
+        domain: op.domain().to_owned(),
+        attribute: attribute
+            .collect::<Result<_, String>>()
+            .map_err(|reason| Failure { node: Some(crate::support::node_name(names.graph, id).to_owned()), reason })?,
+        ..Default::default()
+    })
+}
+
+fn attribute_proto(names: &Names<'_>, attribute: &Attribute, halves: HalfFloats) -> Result<pb::AttributeProto, String> {
+    use pb::attribute_proto::AttributeType as Kind;
+    let mut proto = pb::AttributeProto { name: attribute.name.clone(), ..Default::default() };
+    let kind = match &attribute.value {
+        AttributeValue::Int(value) => {
+            // Attributes that name an element type follow the widening.
+            let element = ElementType::from_code(i32::try_from(*value).unwrap_or(0));
+            proto.i = match (attribute.name.as_str(), element) {
+                ("to" | "dtype", Some(element)) => halves.engine_type(element).code().into(),
+                _ => *value,
+            };
+            Kind::Int
+        }
+        AttributeValue::Float(value) => {
+            proto.f = *value;
+            Kind::Float
+        }
+        AttributeValue::String(value) => {
+            proto.s = value.to_vec();
+            Kind::String
+        }
+        AttributeValue::Tensor(value) => {
+            proto.t = Some(tensor_proto("", value, halves)?);
+            Kind::Tensor
+        }
+        AttributeValue::Graph(value) => {
+            proto.g = Some(body(names, value, halves)?);
+            Kind::Graph
+        }
+        AttributeValue::Ints(value) => {
+            proto.ints.clone_from(value);
+            Kind::Ints
+        }
+        AttributeValue::Floats(value) => {
+            proto.floats.clone_from(value);
+            Kind::Floats
+        }
+        AttributeValue::Strings(value) => {
+            proto.strings = value.iter().map(|text| text.to_vec()).collect();
+            Kind::Strings
+        }
+        AttributeValue::Tensors(value) => {
+            proto.tensors = value.iter().map(|it| tensor_proto("", it, halves)).collect::<Result<_, _>>()?;
+            Kind::Tensors
+        }
+        AttributeValue::Graphs(value) => {
+            proto.graphs = value.iter().map(|it| body(names, it, halves)).collect::<Result<_, _>>()?;
+            Kind::Graphs
+        }
+        AttributeValue::Opaque(_) => return Err(format!("attribute `{}` is of a kind not supported", attribute.name)),
+    };
+    proto.r#type = kind as i32;
+    Ok(proto)
+}
+
+/// A body. Its constants, and outer constants that it captures, are written into it: tract asks for constants in many
+/// places where it would get a value from outside.
+fn body(around: &Names<'_>, graph: &Graph, halves: HalfFloats) -> Result<pb::GraphProto, String> {
+    let names = Names { graph, around: Some(around) };
+    let node = graph.topological().into_iter().map(|op| node(&names, op, halves).map_err(|failure| failure.reason));
+    let node = node.collect::<Result<_, String>>()?;
+    let mut initializer = Vec::new();
+    for value in graph.values() {
+        if let Some(tensor) = names.constant(value) {
+            initializer.push(tensor_proto(names.of(value), tensor, halves)?);
+        } else if let Origin::Input(Some(tensor)) = graph.value(value).origin() {
+            initializer.push(tensor_proto(names.of(value), tensor, halves)?);
+        }
+    }
+    let declared = |list: &[onnxq_ir::Declared]| {
+        let infos = list.iter().map(|declared| {
+            let tensor_type = declared.value_type.tensor();
+            let datum = tensor_type.and_then(|it| datum_type(halves.engine_type(it.element)));
+            let dims = tensor_type.and_then(|it| it.shape.as_deref());
+            value_info(names.of(declared.value), datum.unwrap_or(DatumType::F32), dims)
+        });
+        infos.collect()
+    };
+    let (input, output) = (declared(graph.inputs()), declared(graph.outputs()));
+    Ok(pb::GraphProto { node, input, output, initializer, name: graph.name().to_owned(), ..Default::default() })
+}
+
+fn value_info(name: &str, datum: DatumType, dims: Option<&[Dim]>) -> pb::ValueInfoProto {
+    use pb::tensor_shape_proto::{Dimension, dimension::Value};
+    let elem_type = crate::tensor::element_type(datum).map_or(1, ElementType::code);
+    let dimension = |dim: &Dim| Dimension {
+        value: match dim {
+            Dim::Known(size) => Some(Value::DimValue(*size as i64)),
+            Dim::Symbol(_) | Dim::Unknown => None,
+        },
+        ..Default::default()
+    };
+    let shape = dims.map(|dims| pb::TensorShapeProto { dim: dims.iter().map(dimension).collect() });
+    let tensor = pb::type_proto::Tensor { elem_type, shape };
+    pb::ValueInfoProto {
+        name: name.to_owned(),
+        r#type: Some(pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+/// A tensor as tract's proto has it.
+fn tensor_proto(name: &str, tensor: &Tensor, halves: HalfFloats) -> Result<pb::TensorProto, String> {
+    let element = halves.engine_type(tensor.element());
+    if datum_type(element).is_none() {
+        return Err(format!("tensors of {element} are not supported"));
+    }
+    let mut proto = pb::TensorProto {
+        name: name.to_owned(),
+        dims: tensor.shape().iter().map(|&size| size as i64).collect(),
+        data_type: element.code(),
+        ..Default::default()
+    };
+    match tensor.data() {
+        Data::Strings(strings) => proto.string_data = strings.iter().map(|text| text.to_vec()).collect(),
+        Data::Packed(_) if element != tensor.element() => {
+            let wide = tensor.to_f32().unwrap_or_default();
+            proto.raw_data = wide.iter().flat_map(|x| x.to_le_bytes()).collect();
+        }
+        Data::Packed(bytes) => proto.raw_data = bytes.to_vec(),
+    }
+    Ok(proto)
+}
+
+/// Node names of the model's main graph, to find which node a name of tract's means.
+pub(crate) fn nodes_by_name(graph: &Graph) -> FxHashMap<&str, OpId> {
+    graph.topological().into_iter().map(|op| (crate::support::node_name(graph, op), op)).collect()
+}
+
+/// The node that a name of tract's means: tract appends to the names of nodes that it makes out of one.
+pub(crate) fn find_node<'a>(nodes: &FxHashMap<&'a str, OpId>, name: &str) -> Option<(&'a str, OpId)> {
+    let mut prefix = name;
+    loop {
+        if let Some((known, op)) = nodes.get_key_value(prefix) {
+            return Some((known, *op));
+        }
+        let (at, _) = prefix.char_indices().rev().find(|(at, _)| *at > 0)?;
+        prefix = &prefix[..at];
+    }
+}

@@ -1,0 +1,328 @@
+//! Running a prepared graph: a plan of tract's per set of input shapes, values shown as soon as they are known and freed
+//! after their last use.
+//!
+//! The loop is our own. tract's keeps every output to the end, and a tapped value is an output: nothing would be computed
+//! in place, and memory would grow with the number of taps.
+
+use std::sync::{Arc, Mutex};
+
+use onnxq_ir::{Origin, Tensor, ValueId};
+use onnxq_plan::{EngineError, Request, Runner, Sample, Session, Shown};
+use rustc_hash::FxHashMap;
+use tract_onnx::prelude::{InferenceModelExt, IntoTValue, TValue, TractResult, TypedModel};
+use tract_onnx::tract_core::internal::{OutletId, TVec, TypedSimplePlan, TypedSimpleState, format_err};
+use tract_onnx::tract_core::ops::konst::Const;
+use tract_onnx::tract_core::plan::eval;
+use tract_onnx::tract_hir::internal::expand;
+
+use crate::NAME;
+use crate::fake::Fake;
+use crate::guard::{Failure, guarded};
+use crate::load::{Fed, Upstream, find_node, load, nodes_by_name};
+use crate::simulate::Marked;
+use crate::tensor::{HalfFloats, show, show_tract, to_tract};
+
+/// How many sets of input shapes have a plan at a time: each holds packed copies of the weights.
+const PLANS: usize = 4;
+
+/// The shapes of the inputs that a sample gives, in the order of the graph's inputs.
+type Shapes = Vec<(ValueId, Vec<usize>)>;
+
+/// A request that tract can serve. Plans are made when the first sample of their shapes comes.
+pub(crate) struct TractSession<'a> {
+    request: Request<'a>,
+    /// The inputs that the taps need, in the order of the graph's.
+    inputs: Vec<ValueId>,
+    /// Most recently used last.
+    plans: Mutex<Vec<(Shapes, Arc<Tapped>)>>,
+}
+
+impl<'a> TractSession<'a> {
+    /// A session for a request whose operators tract has.
+    pub(crate) fn new(request: Request<'a>) -> Self {
+        let graph = &request.model.graph;
+        let upstream = Upstream::of(graph, request.taps);
+        let inputs = graph.inputs().iter().map(|declared| declared.value);
+        let inputs = inputs.filter(|&value| upstream.has_value(value)).collect();
+        Self { request, inputs, plans: Mutex::default() }
+    }
+
+    /// The plan for these shapes; others that ask meanwhile wait for it.
+    fn plan(&self, shapes: &Shapes) -> Result<Arc<Tapped>, EngineError> {
+        let mut plans = self.plans.lock().expect("no thread panics while it makes a plan");
+        if let Some(at) = plans.iter().position(|(known, _)| known == shapes) {
+            let entry = plans.remove(at);
+            let plan = Arc::clone(&entry.1);
+            plans.push(entry);
+            return Ok(plan);
+        }
+        let plan = Tapped::new(&self.request, shapes).map(Arc::new).map_err(|failure| self.refusal(failure))?;
+        if plans.len() == PLANS {
+            plans.remove(0);
+        }
+        plans.push((shapes.clone(), Arc::clone(&plan)));
+        Ok(plan)
+    }
+
+    fn refusal(&self, failure: Failure) -> EngineError {
+        let nodes = nodes_by_name(&self.request.model.graph);
+        let node = failure.node.map(|name| match find_node(&nodes, &name) {
+            Some((known, _)) => known.to_owned(),
+            None => name,
+        });
+        EngineError::Prepare { engine: NAME, node, reason: failure.reason }
+    }
+}
+
+impl Session for TractSession<'_> {
+    fn runner(&self) -> Box<dyn Runner + '_> {
+        Box::new(TractRunner { session: self, states: Vec::new() })
+    }
+}
+
+/// What the plan's loop does after a step.
+struct Step {
+    node: usize,
+    /// Nodes that nobody reads after this step.
+    free: Vec<usize>,
+}
+
+/// An optimized plan with taps.
+struct Tapped {
+    plan: Arc<TypedSimplePlan>,
+    /// The inputs to give, in order.
+    inputs: Vec<ValueId>,
+    taps: FxHashMap<OutletId, Vec<ValueId>>,
+    steps: Vec<Step>,
+    /// Constants and inputs that are tapped: they come from the IR and from the sample.
+    direct: Vec<ValueId>,
+    /// Tapped values that turned out to be constant.
+    constants: Vec<(ValueId, TValue)>,
+    /// Dimensions that only running tells are left: tract's own loop resolves them.
+    open_dims: bool,
+}
+
+impl Tapped {
+    fn new(request: &Request<'_>, shapes: &Shapes) -> Result<Self, Failure> {
+        let graph = &request.model.graph;
+        let marked = match request.plan {
+            Some(plan) => Marked::simulated(graph, plan)?,
+            None => Marked::float(graph),
+        };
+        let (mut direct, mut computed) = (Vec::new(), Vec::new());
+        for &tap in request.taps {
+            match (marked.seen(tap) == tap, graph.value(tap).origin()) {
+                (true, Origin::Constant(_) | Origin::Input(_)) => direct.push(tap),
+                _ => computed.push(tap),
+            }
+        }
+        let fed = |value: ValueId| match shapes.iter().find(|(input, _)| *input == value) {
+            Some((_, shape)) => Fed::Shape(shape.clone()),
+            None => Fed::Default,
+        };
+        let seen: Vec<ValueId> = computed.iter().map(|&tap| marked.seen(tap)).collect();
+        let (model, inputs) = optimized(request, &marked, &seen, fed)?;
+        Self::of(model, inputs, &computed, direct)
+    }
+
+    fn of(
+        model: TypedModel,
+        inputs: Vec<ValueId>,
+        computed: &[ValueId],
+        direct: Vec<ValueId>,
+    ) -> Result<Self, Failure> {
+        let mut taps: FxHashMap<OutletId, Vec<ValueId>> = FxHashMap::default();
+        let mut constants = Vec::new();
+        guarded(|| {
+            for (outlet, tap) in model.output_outlets()?.iter().zip(computed) {
+                match model.node(outlet.node).op_as::<Const>() {
+                    Some(constant) => constants.push((*tap, constant.val().clone().into_tvalue())),
+                    None => taps.entry(*outlet).or_default().push(*tap),
+                }
+            }
+            Ok(())
+        })?;
+        let facts = || model.nodes().iter().flat_map(|node| node.outputs.iter().map(|output| &output.fact));
+        let open_dims = facts().any(|fact| fact.shape.as_concrete().is_none());
+        let plan = guarded(|| TypedSimplePlan::new(model))?;
+        let steps = steps(&plan);
+        Ok(Self { plan, inputs, taps, steps, direct, constants, open_dims })
+    }
+}
+
+/// The part of the graph that `targets` need, typed, optimized, with the targets as outputs.
+fn optimized(
+    request: &Request<'_>,
+    marked: &Marked<'_>,
+    targets: &[ValueId],
+    fed: impl Fn(ValueId) -> Fed,
+) -> Result<(TypedModel, Vec<ValueId>), Failure> {
+    let expanded = crate::expanded(&marked.graph);
+    let graph = expanded.as_ref();
+    let mut loaded = load(request.model, graph, targets, HalfFloats::Widened, fed)?;
+    for (value, quantizer) in &marked.fakes {
+        if let Some(outlet) = loaded.outlets.get(graph.value(*value).name()) {
+            loaded.model.node_mut(outlet.node).op = expand(Fake::new(Arc::clone(quantizer)));
+        }
+    }
+    drop(expanded);
+    let model = loaded.model;
+    let model = guarded(|| model.into_typed()?.into_optimized())?;
+    Ok((model, loaded.inputs))
+}
+
+/// The plan's order, with what can be freed when.
+fn steps(plan: &TypedSimplePlan) -> Vec<Step> {
+    let model = plan.model();
+    let order = plan.order_without_consts();
+    let mut last_use: FxHashMap<usize, usize> = FxHashMap::default();
+    for (step, &node) in order.iter().enumerate() {
+        last_use.insert(node, step);
+        for input in &model.node(node).inputs {
+            if !model.node(input.node).op_is::<Const>() {
+                last_use.insert(input.node, step);
+            }
+        }
+    }
+    let mut steps: Vec<Step> = order.iter().map(|&node| Step { node, free: Vec::new() }).collect();
+    for &node in order {
+        steps[last_use[&node]].free.push(node);
+    }
+    steps
+}
+
+/// A thread's state for one plan.
+struct State {
+    shapes: Shapes,
+    tapped: Arc<Tapped>,
+    state: TypedSimpleState,
+}
+
+struct TractRunner<'s> {
+    session: &'s TractSession<'s>,
+    /// Most recently used last.
+    states: Vec<State>,
+}
+
+impl Runner for TractRunner<'_> {
+    fn run(&mut self, sample: &Sample, see: &mut dyn FnMut(&Shown<'_>)) -> Result<(), EngineError> {
+        let failed = |reason: String| EngineError::Run { engine: NAME, sample: sample.index, reason };
+        let graph = &self.session.request.model.graph;
+        let mut shapes = Vec::new();
+        for &input in &self.session.inputs {
+            match (given(sample, input), graph.value(input).origin()) {
+                (Some(tensor), _) => shapes.push((input, tensor.shape().to_vec())),
+                (None, Origin::Input(Some(_))) => {}
+                (None, _) => return Err(failed(format!("input `{}` is missing", graph.value(input).name()))),
+            }
+        }
+        let mut state = self.take_state(shapes)?;
+        let tapped = Arc::clone(&state.tapped);
+        for &value in &tapped.direct {
+            let tensor = given(sample, value).or_else(|| default_of(graph.value(value).origin()));
+            if let Some(tensor) = tensor {
+                show(tensor, &mut |shape, elements| see(&Shown { value, shape, elements }));
+            }
+        }
+        for (value, tensor) in &tapped.constants {
+            show_tract(tensor, &mut |shape, elements| see(&Shown { value: *value, shape, elements }));
+        }
+        let mut inputs: TVec<TValue> = TVec::new();
+        for &input in &tapped.inputs {
+            let tensor = given(sample, input).ok_or_else(|| failed("an input is missing".to_owned()))?;
+            inputs.push(to_tract(tensor, HalfFloats::Widened).map_err(&failed)?.into_tvalue());
+        }
+        let outcome = if tapped.open_dims {
+            tapped.run_resolving(&mut state.state, inputs, see)
+        } else {
+            tapped.run(&mut state.state, inputs, see)
+        };
+        match outcome {
+            // After a failure the state is of no use.
+            Ok(()) => self.states.push(state),
+            Err(Failure { node: Some(node), reason }) => return Err(failed(format!("at node `{node}`: {reason}"))),
+            Err(Failure { node: None, reason }) => return Err(failed(reason)),
+        }
+        Ok(())
+    }
+}
+
+fn given(sample: &Sample, input: ValueId) -> Option<&Tensor> {
+    sample.inputs.iter().find(|(value, _)| *value == input).map(|(_, tensor)| tensor)
+}
+
+fn default_of(origin: &Origin) -> Option<&Tensor> {
+    match origin {
+        Origin::Constant(tensor) | Origin::Input(Some(tensor)) => Some(tensor),
+        _ => None,
+    }
+}
+
+impl TractRunner<'_> {
+    /// Takes the state for these shapes out of the list, or makes one.
+    fn take_state(&mut self, shapes: Shapes) -> Result<State, EngineError> {
+        if let Some(at) = self.states.iter().position(|state| state.shapes == shapes) {
+            return Ok(self.states.remove(at));
+        }
+        let tapped = self.session.plan(&shapes)?;
+        let state = guarded(|| tapped.plan.spawn()).map_err(|failure| self.session.refusal(failure))?;
+        if self.states.len() == PLANS {
+            self.states.remove(0);
+        }
+        Ok(State { shapes, tapped, state })
+    }
+}
+
+impl Tapped {
+    fn show(&self, node: usize, values: &[TValue], see: &mut dyn FnMut(&Shown<'_>)) {
+        for (slot, tensor) in values.iter().enumerate() {
+            for &value in self.taps.get(&OutletId::new(node, slot)).into_iter().flatten() {
+                show_tract(tensor, &mut |shape, elements| see(&Shown { value, shape, elements }));
+            }
+        }
+    }
+
+    fn run(
+        &self,
+        state: &mut TypedSimpleState,
+        inputs: TVec<TValue>,
+        see: &mut dyn FnMut(&Shown<'_>),
+    ) -> Result<(), Failure> {
+        guarded(|| state.set_inputs(inputs))?;
+        for step in &self.steps {
+            guarded(|| {
+                let inputs = state.prepare_inputs(step.node)?;
+                // Freed before computing: an operator may then work in place.
+                for &node in step.free.iter().filter(|&&node| node != step.node) {
+                    state.turn_state.values[node] = None;
+                }
+                state.compute_one_with_inputs(step.node, inputs)
+            })?;
+            if let Some(values) = &state.turn_state.values[step.node] {
+                self.show(step.node, values, see);
+            }
+            if step.free.contains(&step.node) {
+                state.turn_state.values[step.node] = None;
+            }
+        }
+        guarded(|| state.reset_turn())
+    }
+
+    /// The same through tract's own loop, which learns dimensions on the way and keeps tapped values to the end.
+    fn run_resolving(
+        &self,
+        state: &mut TypedSimpleState,
+        inputs: TVec<TValue>,
+        see: &mut dyn FnMut(&Shown<'_>),
+    ) -> Result<(), Failure> {
+        let outcome: TractResult<_> = state.run_plan_with_eval(inputs, |context, op_state, node, inputs| {
+            let values = guarded(|| eval(context, op_state, node, inputs)).map_err(|failure| match failure.node {
+                Some(name) => format_err!("#0 \"{name}\" {}", failure.reason),
+                None => format_err!("{}", failure.reason),
+            })?;
+            self.show(node.id, &values, see);
+            TractResult::Ok(values)
+        });
+        guarded(|| outcome.map(|_| ()))
+    }
+}

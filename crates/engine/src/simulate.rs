@@ -1,0 +1,145 @@
+//! A plan laid over a float graph: marker operators where activations are quantized, baked constants where weights are.
+//!
+//! Works on a copy of the graph, before recognised operators are expanded: sites speak of the recognised graph.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use onnxq_ir::{Attribute, Graph, Op, OpId, Output, Patch, RECOGNISED, Tensor, ValueId};
+use onnxq_plan::{Plan, Quantizer, Site};
+use rustc_hash::FxHashMap;
+
+use crate::fake::quantize;
+use crate::guard::Failure;
+
+/// The type of the marker operators.
+const MARKER: &str = "Fake";
+
+/// A graph with a plan laid over it.
+pub(crate) struct Marked<'a> {
+    /// The graph, with markers.
+    pub graph: Cow<'a, Graph>,
+    /// What each marker stands for: the marker's output, and its quantizer.
+    pub fakes: Vec<(ValueId, Arc<Quantizer>)>,
+    /// Where a value goes by another one, because all who read it see it quantized.
+    renamed: FxHashMap<ValueId, ValueId>,
+}
+
+impl<'a> Marked<'a> {
+    /// The graph as it is.
+    pub(crate) fn float(graph: &'a Graph) -> Self {
+        Self { graph: Cow::Borrowed(graph), fakes: Vec::new(), renamed: FxHashMap::default() }
+    }
+
+    /// The graph under a plan; sites without a quantizer are float.
+    pub(crate) fn simulated(graph: &'a Graph, plan: &Plan) -> Result<Self, Failure> {
+        let sites: Vec<(Site, &Quantizer)> =
+            plan.entries().filter_map(|(site, entry)| Some((site, entry.quantizer.as_ref()?))).collect();
+        let Some(anchor) = graph.op_ids().next().filter(|_| !sites.is_empty()) else {
+            return Ok(Self::float(graph));
+        };
+        let mut marking = Marking {
+            graph,
+            patch: Patch::new(graph, "simulate", anchor),
+            fakes: Vec::new(),
+            renamed: FxHashMap::default(),
+            baked: FxHashMap::default(),
+        };
+        // Values first: an operand that has a quantizer of its own reads what its value's quantizer gives.
+        for (site, quantizer) in &sites {
+            if let Site::Output(value) = site {
+                marking.value(*value, quantizer)?;
+            }
+        }
+        for (site, quantizer) in &sites {
+            if let Site::Operand { op, slot } = site {
+                marking.operand(*op, *slot, quantizer)?;
+            }
+        }
+        let Marking { patch, fakes, renamed, .. } = marking;
+        let mut copy = graph.clone();
+        patch.apply(&mut copy).map_err(|error| Failure { node: None, reason: error.to_string() })?;
+        Ok(Self { graph: Cow::Owned(copy), fakes, renamed })
+    }
+
+    /// The value that stands for `value` as its readers see it.
+    pub(crate) fn seen(&self, value: ValueId) -> ValueId {
+        self.renamed.get(&value).copied().unwrap_or(value)
+    }
+}
+
+struct Marking<'a> {
+    graph: &'a Graph,
+    patch: Patch,
+    fakes: Vec<(ValueId, Arc<Quantizer>)>,
+    renamed: FxHashMap<ValueId, ValueId>,
+    /// The tensors of constants that are quantized for all readers.
+    baked: FxHashMap<ValueId, Tensor>,
+}
+
+impl Marking<'_> {
+    fn value(&mut self, value: ValueId, quantizer: &Quantizer) -> Result<(), Failure> {
+        let graph = self.graph;
+        if graph.try_value(value).is_none() {
+            return Err(Failure { node: None, reason: "the plan speaks of a value that is gone".to_owned() });
+        }
+        let quantized = if let Some(tensor) = graph.constant(value) {
+            let baked = self.bake(value, tensor, quantizer)?;
+            self.baked.insert(value, baked.clone());
+            self.patch.constant(graph, graph.value(value).name(), baked)
+        } else {
+            if let Some((producer, _)) = graph.producer(value) {
+                self.patch.stand_at(graph, producer);
+            }
+            self.mark(value, value, quantizer)
+        };
+        self.patch.redirect(graph, value, quantized);
+        self.renamed.insert(value, quantized);
+        Ok(())
+    }
+
+    fn operand(&mut self, op: OpId, slot: usize, quantizer: &Quantizer) -> Result<(), Failure> {
+        let graph = self.graph;
+        let value = graph.try_op(op).filter(|it| slot < it.input_arity()).and_then(|_| graph.input(op, slot));
+        let Some(value) = value else {
+            return Err(Failure { node: None, reason: "the plan speaks of an operand that is gone".to_owned() });
+        };
+        let quantized = if let Some(tensor) = self.baked.get(&value).or_else(|| graph.constant(value)).cloned() {
+            let baked = self.bake(value, &tensor, quantizer)?;
+            // A copy for this reader alone: others may read the constant in float.
+            self.patch.constant(graph, graph.value(value).name(), baked)
+        } else {
+            self.patch.stand_at(graph, op);
+            let from = self.renamed.get(&value).copied().unwrap_or(value);
+            self.mark(value, from, quantizer)
+        };
+        self.patch.set_input(op, slot, Some(quantized));
+        Ok(())
+    }
+
+    /// A marker that reads `from`; its output is named after `value`.
+    fn mark(&mut self, value: ValueId, from: ValueId, quantizer: &Quantizer) -> ValueId {
+        let number = Attribute::int("site", self.fakes.len() as i64);
+        let hint = format!("{}_fake", self.graph.value(value).name());
+        let op = Op::new(RECOGNISED, MARKER, vec![number]).named(hint.clone());
+        let (_, outputs) = self.patch.op(self.graph, op, &[Some(from)], &[Output::New(hint)]);
+        let output = outputs[0].expect("a new output");
+        self.fakes.push((output, Arc::new(quantizer.clone())));
+        output
+    }
+
+    fn bake(&self, value: ValueId, tensor: &Tensor, quantizer: &Quantizer) -> Result<Tensor, Failure> {
+        let fail = |reason: String| Failure { node: Some(self.graph.value(value).name().to_owned()), reason };
+        let Some(floats) = tensor.to_f32() else {
+            return Err(fail(format!("the plan quantizes a constant of {}", tensor.element())));
+        };
+        let mut floats = floats.into_owned();
+        quantize(quantizer, tensor.shape(), &mut floats).map_err(|error| fail(error.to_string()))?;
+        Ok(Tensor::new(tensor.shape().to_vec(), floats))
+    }
+}
+
+/// Whether an operator is a marker.
+pub(crate) fn is_marker(op: &Op) -> bool {
+    op.is_recognised(MARKER)
+}

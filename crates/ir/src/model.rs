@@ -1,0 +1,62 @@
+//! A model: a graph, its local functions, and the versions that it is written in.
+
+use crate::graph::Graph;
+use crate::types::Carried;
+
+/// One imported operator set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpsetImport {
+    /// The domain as written; ONNX's own is empty or `ai.onnx`.
+    pub domain: String,
+    /// The version.
+    pub version: i64,
+    /// What the reader keeps for the writer.
+    pub carried: Carried,
+}
+
+/// A local function. Its definition is kept as read; the body is there to be looked at.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// The domain that calls name.
+    pub domain: String,
+    /// The operator type that calls name.
+    pub name: String,
+    /// The overload that calls name; mostly empty.
+    pub overload: String,
+    /// The body. Attributes that refer to the call's are opaque.
+    pub body: Graph,
+    /// The encoded definition, as it will be written.
+    pub encoded: Carried,
+}
+
+/// A model.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// The version of the file format.
+    pub ir_version: i64,
+    /// The operator sets, in file order.
+    pub opsets: Vec<OpsetImport>,
+    /// The main graph.
+    pub graph: Graph,
+    /// The local functions, in file order.
+    pub functions: Vec<Function>,
+    /// What the reader keeps for the writer (producer, documentation, metadata and the like).
+    pub carried: Carried,
+}
+
+impl Model {
+    /// The local function that an operator of this domain, type and overload calls.
+    pub fn function(&self, domain: &str, name: &str, overload: &str) -> Option<&Function> {
+        self.functions.iter().find(|f| f.domain == domain && f.name == name && f.overload == overload)
+    }
+
+    /// Moves the model to a newer version of ONNX's own operators. Operators are not converted.
+    pub fn set_opset(&mut self, version: i64) {
+        for import in &mut self.opsets {
+            if import.domain.is_empty() || import.domain == "ai.onnx" {
+                import.version = version;
+            }
+        }
+        self.graph.set_opset(version);
+    }
+}

@@ -1,0 +1,201 @@
+//! What is to become of a graph: which quantizer stands at which site, and why the others have none.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use onnxq_ir::Graph;
+use onnxq_numerics::{Base, IntFormat, LevelRule, Log, Symmetry, Uniform};
+
+use crate::site::Site;
+
+/// How many elements share one pair of scale and zero point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Granularity {
+    /// The whole tensor.
+    Tensor,
+    /// One slice along this axis.
+    Axis(usize),
+}
+
+/// What kind of quantizer a site is to have, before ranges are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Equally spaced levels.
+    Uniform {
+        /// The codes.
+        format: IntFormat,
+        /// Whether the zero point is fixed.
+        symmetry: Symmetry,
+        /// How many elements share parameters.
+        granularity: Granularity,
+    },
+    /// Levels that are powers of 2 or of its root, for values from 0 up.
+    Log {
+        /// Bits of a code.
+        bits: u8,
+        /// The base.
+        base: Base,
+        /// How many levels.
+        rule: LevelRule,
+    },
+    /// A bias as int32, whose scale is the product of the scales of operands 0 and 1 of the same operator.
+    Bias,
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uniform { format, symmetry, granularity } => {
+                let symmetry = match symmetry {
+                    Symmetry::Affine => "affine",
+                    Symmetry::Symmetric => "symmetric",
+                };
+                write!(f, "{format} {symmetry}")?;
+                match granularity {
+                    Granularity::Tensor => Ok(()),
+                    Granularity::Axis(axis) => write!(f, " per channel (axis {axis})"),
+                }
+            }
+            Self::Log { bits, base, .. } => {
+                let base = match base {
+                    Base::Two => "log2",
+                    Base::SqrtTwo => "log-sqrt2",
+                };
+                write!(f, "u{bits} {base}")
+            }
+            Self::Bias => f.write_str("int32 bias"),
+        }
+    }
+}
+
+/// A quantizer with its parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Quantizer {
+    /// One set of parameters for the tensor.
+    Tensor(Uniform),
+    /// One set per slice along an axis.
+    Channels {
+        /// The axis.
+        axis: usize,
+        /// The parameters, all of one format.
+        channels: Vec<Uniform>,
+    },
+    /// A logarithmic quantizer.
+    Log(Log),
+    /// A bias as int32 codes with these scales: one, or one per element.
+    Bias(Vec<f32>),
+}
+
+/// A site's entry.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What the site is to have.
+    pub scheme: Scheme,
+    /// What it has, once ranges are known.
+    pub quantizer: Option<Quantizer>,
+}
+
+/// Something that a pass looked at and left as it was.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Declined {
+    /// The node's name, or the value's.
+    pub site: String,
+    /// The operator's type; empty for a value.
+    pub op_type: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// An ordered map from sites to quantizers, and the reasons for sites without one. A cheap value.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    entries: BTreeMap<Site, Entry>,
+    /// Operators that could have been quantized and were not, with the reason.
+    pub left_float: Vec<Declined>,
+}
+
+impl Plan {
+    /// Wants a quantizer of this scheme at a site; a former one is dropped.
+    pub fn want(&mut self, site: Site, scheme: Scheme) {
+        self.entries.insert(site, Entry { scheme, quantizer: None });
+    }
+
+    /// Gives a site that is in the plan its quantizer.
+    ///
+    /// # Panics
+    /// Where the site is not in the plan.
+    pub fn assign(&mut self, site: Site, quantizer: Quantizer) {
+        self.entries.get_mut(&site).expect("the site is in the plan").quantizer = Some(quantizer);
+    }
+
+    /// Leaves a site float.
+    pub fn remove(&mut self, site: Site) -> Option<Entry> {
+        self.entries.remove(&site)
+    }
+
+    /// Leaves all operands of an operator float.
+    pub fn remove_operands(&mut self, op: onnxq_ir::OpId) {
+        self.entries.retain(|site, _| !matches!(site, Site::Operand { op: own, .. } if *own == op));
+    }
+
+    /// A site's entry.
+    pub fn get(&self, site: Site) -> Option<&Entry> {
+        self.entries.get(&site)
+    }
+
+    /// A site's quantizer.
+    pub fn quantizer(&self, site: Site) -> Option<&Quantizer> {
+        self.entries.get(&site)?.quantizer.as_ref()
+    }
+
+    /// All sites in order.
+    pub fn entries(&self) -> impl Iterator<Item = (Site, &Entry)> {
+        self.entries.iter().map(|(site, entry)| (*site, entry))
+    }
+
+    /// The sites that still lack a quantizer.
+    pub fn unassigned(&self) -> Vec<(Site, Scheme)> {
+        self.entries().filter(|(_, entry)| entry.quantizer.is_none()).map(|(site, entry)| (site, entry.scheme)).collect()
+    }
+
+    /// Whether no site is quantized.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The plan as a person reads it: one line a site, in the order of the graph.
+    pub fn describe(&self, graph: &Graph) -> String {
+        use fmt::Write as _;
+        let mut lines: Vec<(u64, String)> = Vec::new();
+        for (site, entry) in self.entries() {
+            let value = site.value(graph).map_or("(gone)", |value| graph.value(value).name());
+            let (order, at) = match site {
+                Site::Operand { op, slot } => {
+                    let node = graph.op(op);
+                    (node.order_key(), format!("{} `{}` input {slot}", node.op_type(), node.name()))
+                }
+                Site::Output(value) => {
+                    let order = graph.producer(value).map_or(0, |(op, _)| graph.op(op).order_key());
+                    (order, "output".to_owned())
+                }
+            };
+            let mut line = format!("{at} `{value}`: {}", entry.scheme);
+            match &entry.quantizer {
+                None => line.push_str(", no range"),
+                Some(Quantizer::Tensor(q)) => {
+                    let _ = write!(line, ", scale {:e}, zero point {}", q.scale(), q.zero_point());
+                }
+                Some(Quantizer::Channels { channels, .. }) => {
+                    let _ = write!(line, ", {} channels", channels.len());
+                }
+                Some(Quantizer::Log(q)) => {
+                    let _ = write!(line, ", scale {:e}", q.scale());
+                }
+                Some(Quantizer::Bias(_)) => {}
+            }
+            lines.push((order, line));
+        }
+        lines.sort_by_key(|(order, _)| *order);
+        lines.into_iter().map(|(_, line)| line + "\n").collect()
+    }
+}

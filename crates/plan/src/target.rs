@@ -1,0 +1,249 @@
+//! What a runtime computes in few bits, and where Q/DQ must stand for it. Data: the rules are read from TOML.
+
+use onnxq_numerics::{IntFormat, Signedness, Symmetry};
+use serde::{Deserialize, Serialize};
+
+/// A runtime.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Target {
+    /// The name, as `--target` takes it.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// The newest version of ONNX's operators that the runtime loads.
+    pub max_opset: i64,
+    /// What activations may be.
+    pub activations: TypeRule,
+    /// What weights may be.
+    pub weights: WeightRule,
+    /// The form of a bias.
+    pub bias: BiasForm,
+    /// The operators that are computed in integers.
+    #[serde(rename = "operator", default)]
+    pub operators: Vec<OperatorRule>,
+}
+
+/// What a kind of tensor may be.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TypeRule {
+    /// Whether codes are signed.
+    pub signedness: CodeSign,
+    /// The widths that have a type or fit into one.
+    pub bits: Vec<u8>,
+    /// Whether the zero point is fixed.
+    pub symmetry: Symmetry,
+}
+
+/// What weights may be.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct WeightRule {
+    /// Whether codes are signed.
+    pub signedness: CodeSign,
+    /// The widths that have a type or fit into one.
+    pub bits: Vec<u8>,
+    /// Whether the zero point is fixed.
+    pub symmetry: Symmetry,
+    /// One scale for the tensor, or one per output channel.
+    pub granularity: WeightGranularity,
+}
+
+/// How many weights share a scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WeightGranularity {
+    /// All of a tensor.
+    Tensor,
+    /// Those of one output channel.
+    Channel,
+}
+
+/// Whether codes are signed, as a target file says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CodeSign {
+    /// Two's complement.
+    Signed,
+    /// From 0 up.
+    Unsigned,
+}
+
+impl From<CodeSign> for Signedness {
+    fn from(sign: CodeSign) -> Self {
+        match sign {
+            CodeSign::Signed => Self::Signed,
+            CodeSign::Unsigned => Self::Unsigned,
+        }
+    }
+}
+
+/// The form of a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BiasForm {
+    /// int32 codes whose scale is that of the product.
+    Int32,
+    /// float32.
+    Float,
+}
+
+/// An operator that is computed in integers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct OperatorRule {
+    /// The operator.
+    pub op: OperatorKind,
+    /// Where Q/DQ stand.
+    pub placement: Placement,
+    /// Activations behind the operator that a quantized output swallows.
+    #[serde(default)]
+    pub absorbs: Vec<String>,
+}
+
+/// Where Q/DQ stand for an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// On its inputs; the output is float.
+    Inputs,
+    /// On its inputs and its output, and only where it joins others of this placement: alone it stays float.
+    Chain,
+    /// As `chain`, and input and output share scale and zero point.
+    ChainShared,
+}
+
+/// The operators that rules and recipes speak of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
+pub enum OperatorKind {
+    /// MatMul or Gemm with a constant weight.
+    Linear,
+    /// MatMul of two activations.
+    MatMul,
+    /// Conv with a constant weight.
+    Conv,
+    /// ConvTranspose with a constant weight.
+    ConvTranspose,
+    /// Addition of two activations.
+    Add,
+    /// Multiplication of two activations.
+    Mul,
+    /// Concatenation.
+    Concat,
+    /// MaxPool.
+    MaxPool,
+    /// AveragePool.
+    AveragePool,
+    /// GlobalAveragePool.
+    GlobalAveragePool,
+    /// Resize.
+    Resize,
+}
+
+impl OperatorKind {
+    /// The name that rules, recipes and summaries use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "Linear",
+            Self::MatMul => "MatMul",
+            Self::Conv => "Conv",
+            Self::ConvTranspose => "ConvTranspose",
+            Self::Add => "Add",
+            Self::Mul => "Mul",
+            Self::Concat => "Concat",
+            Self::MaxPool => "MaxPool",
+            Self::AveragePool => "AveragePool",
+            Self::GlobalAveragePool => "GlobalAveragePool",
+            Self::Resize => "Resize",
+        }
+    }
+}
+
+/// A width that a target has no type for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("target `{target}` has no {bits}-bit {what}; it has {}", .has.iter().map(u8::to_string).collect::<Vec<_>>().join(", "))]
+pub struct NoSuchWidth {
+    /// The target.
+    pub target: String,
+    /// `weights` or `activations`.
+    pub what: &'static str,
+    /// The width asked for.
+    pub bits: u8,
+    /// The widths that there are.
+    pub has: Vec<u8>,
+}
+
+impl Target {
+    /// The code format of activations of this width.
+    pub fn activation_format(&self, bits: u8) -> Result<IntFormat, NoSuchWidth> {
+        self.format("activations", &self.activations.bits, self.activations.signedness, bits)
+    }
+
+    /// The code format of weights of this width.
+    pub fn weight_format(&self, bits: u8) -> Result<IntFormat, NoSuchWidth> {
+        self.format("weights", &self.weights.bits, self.weights.signedness, bits)
+    }
+
+    fn format(&self, what: &'static str, has: &[u8], sign: CodeSign, bits: u8) -> Result<IntFormat, NoSuchWidth> {
+        let refuse = || NoSuchWidth { target: self.name.clone(), what, bits, has: has.to_vec() };
+        if !has.contains(&bits) {
+            return Err(refuse());
+        }
+        IntFormat::new(bits, sign.into()).ok_or_else(refuse)
+    }
+
+    /// The rule for an operator, if the runtime computes it in integers.
+    pub fn rule(&self, kind: OperatorKind) -> Option<&OperatorRule> {
+        self.operators.iter().find(|rule| rule.op == kind)
+    }
+}
+
+/// Bits of weights and activations: `w4a4`, or `w8` for float activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bits {
+    /// Bits of a weight, 2 to 8.
+    pub weight: u8,
+    /// Bits of an activation, 2 to 8 or 16; `None` leaves activations float.
+    pub activation: Option<u8>,
+}
+
+/// Why a text is no pair of widths.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no width: give wX or wXaY with X from 2 to 8 and Y from 2 to 8 or 16, such as w8a8, w4a8 or w4")]
+pub struct NoBits(pub String);
+
+impl std::str::FromStr for Bits {
+    type Err = NoBits;
+
+    fn from_str(text: &str) -> Result<Self, NoBits> {
+        let refuse = || NoBits(text.to_owned());
+        let rest = text.strip_prefix('w').ok_or_else(refuse)?;
+        let (weight, activation) = match rest.split_once('a') {
+            Some((weight, activation)) => (weight, Some(activation)),
+            None => (rest, None),
+        };
+        let width = |digits: &str| {
+            (!digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()))
+                .then(|| digits.parse::<u8>().ok())
+                .flatten()
+                .ok_or_else(refuse)
+        };
+        let weight = width(weight)?;
+        let activation = activation.map(width).transpose()?;
+        let fits = |bits: u8| (2..=8).contains(&bits);
+        if !fits(weight) || activation.is_some_and(|bits| !fits(bits) && bits != 16) {
+            return Err(refuse());
+        }
+        Ok(Self { weight, activation })
+    }
+}
+
+impl std::fmt::Display for Bits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.activation {
+            Some(activation) => write!(f, "w{}a{activation}", self.weight),
+            None => write!(f, "w{}", self.weight),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Gives every site the best of three percentile ranges by mean squared error.
+//!
+//! # Why
+//! What RepQ-ViT (Li et al., 2023) uses everywhere: the percentiles 99.9, 99.99 and 99.999 of both tails are tried, and the
+//! one with the smallest error is kept, the first of equals.
+//!
+//! # Needs
+//! A histogram of every activation without a quantizer; a histogram over octaves where a logarithmic one is wanted.
+//!
+//! # Effect
+//! Every site without a quantizer gets one. Weights are searched per channel in the same way. A range always contains 0.
+//!
+//! # Promise
+//! Annotate.
+//!
+//! # Declines
+//! - `no-range`: an activation was empty in all samples; its operator stays float.
+//!
+//! # Options
+//! None.
+
+use onnxq_numerics::{IntFormat, Range, Symmetry, search};
+use onnxq_plan::{Fact, Needs, Statistic};
+use serde::{Deserialize, Serialize};
+
+use super::fit::{self, Search};
+use crate::pass::{Context, Pass, PassError, Promise, View};
+
+/// What a recipe or `--set best-percentile.KEY=VALUE` can set.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct BestPercentile {}
+
+impl Pass for BestPercentile {
+    fn promise(&self) -> Promise {
+        Promise::Annotate
+    }
+
+    fn needs(&self, view: &View<'_>) -> Needs {
+        fit::needs(self, view)
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        fit::run(self, cx)
+    }
+}
+
+impl Search for BestPercentile {
+    fn statistic(&self) -> Statistic {
+        Statistic::Histogram
+    }
+
+    fn activation(&self, fact: &Fact, format: IntFormat, symmetry: Symmetry) -> Option<Range> {
+        let Fact::Histogram(histogram) = fact else { return None };
+        histogram.range().map(|_| search::repq(histogram, format, symmetry))
+    }
+
+    fn weight(&self, row: &[f32], format: IntFormat, symmetry: Symmetry) -> Range {
+        search::rows::repq(row, format, symmetry)
+    }
+}

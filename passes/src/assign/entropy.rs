@@ -1,0 +1,61 @@
+//! Gives every activation the range that loses least information.
+//!
+//! # Why
+//! The Kullback-Leibler divergence between the distribution and its quantized form, as TensorRT introduced it (Migacz, 2017).
+//!
+//! # Needs
+//! A histogram of every activation without a quantizer; a histogram over octaves where a logarithmic one is wanted.
+//!
+//! # Effect
+//! Every site without a quantizer gets one. Weights get the range of their channel. A range always contains 0.
+//!
+//! # Promise
+//! Annotate.
+//!
+//! # Declines
+//! - `no-range`: an activation was empty in all samples; its operator stays float.
+//!
+//! # Options
+//! None.
+
+use onnxq_numerics::{IntFormat, Range, Symmetry, search};
+use onnxq_plan::{Fact, Needs, Statistic};
+use serde::{Deserialize, Serialize};
+
+use super::fit::{self, Search};
+use crate::pass::{Context, Pass, PassError, Promise, View};
+
+/// What a recipe or `--set entropy.KEY=VALUE` can set.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Entropy {}
+
+impl Pass for Entropy {
+    fn promise(&self) -> Promise {
+        Promise::Annotate
+    }
+
+    fn needs(&self, view: &View<'_>) -> Needs {
+        fit::needs(self, view)
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        fit::run(self, cx)
+    }
+}
+
+impl Search for Entropy {
+    fn statistic(&self) -> Statistic {
+        Statistic::Histogram
+    }
+
+    fn activation(&self, fact: &Fact, format: IntFormat, symmetry: Symmetry) -> Option<Range> {
+        let Fact::Histogram(histogram) = fact else { return None };
+        histogram.range().map(|_| search::entropy(histogram, format, symmetry))
+    }
+
+    fn weight(&self, row: &[f32], format: IntFormat, symmetry: Symmetry) -> Range {
+        let _ = (format, symmetry);
+        search::rows::minmax(row)
+    }
+}

@@ -1,0 +1,111 @@
+//! Gives the sites of the plan their quantizers: what all range passes share.
+
+use onnxq_ir::{Graph, OpId, ValueId};
+use onnxq_numerics::{IntFormat, Log, Range, Symmetry, Uniform, fit_channels};
+use onnxq_plan::{Fact, Granularity, Needs, Quantizer, Scheme, Site, Statistic};
+
+use crate::pass::{Context, PassError, View};
+
+/// How a range is found.
+pub(crate) trait Search {
+    /// What must be known about an activation.
+    fn statistic(&self) -> Statistic;
+    /// The range of an activation, or none where nothing was seen.
+    fn activation(&self, fact: &Fact, format: IntFormat, symmetry: Symmetry) -> Option<Range>;
+    /// The range of the weights that share a scale.
+    fn weight(&self, row: &[f32], format: IntFormat, symmetry: Symmetry) -> Range;
+}
+
+/// The statistics that the search needs for the sites without a quantizer.
+pub(crate) fn needs(search: &impl Search, view: &View<'_>) -> Needs {
+    let mut needs = Needs::none();
+    for (site, scheme) in view.plan.unassigned() {
+        let Some(value) = site.value(view.graph()).filter(|&value| view.graph().constant(value).is_none()) else { continue };
+        match scheme {
+            Scheme::Uniform { .. } => needs.add(value, search.statistic()),
+            Scheme::Log { .. } => needs.add(value, Statistic::LogHistogram),
+            Scheme::Bias => {}
+        }
+    }
+    needs
+}
+
+/// Gives every site without a quantizer one; operators of which an operand has no range stay float.
+pub(crate) fn run(search: &impl Search, cx: &mut Context<'_>) -> Result<(), PassError> {
+    for (site, scheme) in cx.plan.unassigned() {
+        // An earlier site of the same operator may have taken this one out of the plan.
+        if cx.plan.get(site).is_none() {
+            continue;
+        }
+        let Some(value) = site.value(cx.graph()) else { continue };
+        let quantizer = match scheme {
+            Scheme::Uniform { format, symmetry, granularity } => match cx.graph().constant(value) {
+                Some(_) => Some(fit_weight(search, cx.graph(), value, format, symmetry, granularity)?),
+                None => cx
+                    .facts
+                    .get(cx.graph(), value, search.statistic())
+                    .and_then(|fact| search.activation(fact, format, symmetry))
+                    .map(|range| Quantizer::Tensor(Uniform::fit(range, format, symmetry))),
+            },
+            Scheme::Log { bits, base, rule } => match cx.facts.get(cx.graph(), value, Statistic::LogHistogram) {
+                Some(Fact::LogHistogram(histogram)) => {
+                    onnxq_numerics::search::log_scale(histogram, bits, base, rule)
+                        .and_then(|scale| Log::new(bits, base, scale, rule))
+                        .ok()
+                        .map(Quantizer::Log)
+                }
+                _ => None,
+            },
+            Scheme::Bias => continue,
+        };
+        match quantizer {
+            Some(quantizer) => {
+                cx.plan.assign(site, quantizer);
+                cx.assigned();
+            }
+            None => leave_float(cx, site, value),
+        }
+    }
+    Ok(())
+}
+
+fn leave_float(cx: &mut Context<'_>, site: Site, value: ValueId) {
+    let reason = format!("no-range: `{}` was empty or never computed in calibration", cx.graph().value(value).name());
+    let ops: Vec<OpId> = match site {
+        Site::Operand { op, .. } => vec![op],
+        Site::Output(value) => {
+            cx.plan.remove(site);
+            cx.graph().producer(value).into_iter().map(|(op, _)| op).collect()
+        }
+    };
+    for op in ops {
+        cx.plan.remove_operands(op);
+        let op_type = cx.graph().op(op).op_type().to_owned();
+        cx.decline(op, reason.clone());
+        cx.leave_float(op, &op_type, &reason);
+    }
+}
+
+/// Fits a constant: one quantizer, or one per slice along the axis.
+pub(crate) fn fit_weight(
+    search: &impl Search,
+    graph: &Graph,
+    value: ValueId,
+    format: IntFormat,
+    symmetry: Symmetry,
+    granularity: Granularity,
+) -> Result<Quantizer, PassError> {
+    let broken = || PassError::Broken { pass: "fit", what: format!("`{}` is no float constant", graph.value(value).name()) };
+    let tensor = graph.constant(value).ok_or_else(broken)?;
+    let elements = tensor.to_f32().ok_or_else(broken)?;
+    let fit = |row: &[f32]| Uniform::fit(search.weight(row, format, symmetry), format, symmetry);
+    Ok(match granularity {
+        Granularity::Tensor => Quantizer::Tensor(fit(&elements)),
+        Granularity::Axis(axis) => {
+            let shape = tensor.shape();
+            let outer: usize = shape[..axis].iter().product();
+            let inner: usize = shape[axis + 1..].iter().product();
+            Quantizer::Channels { axis, channels: fit_channels(&elements, outer, shape[axis], inner, fit) }
+        }
+    })
+}

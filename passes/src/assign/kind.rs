@@ -1,0 +1,85 @@
+//! What kind of quantizable operator an operator is.
+
+use onnxq_ir::ops::Linear;
+use onnxq_ir::{ElementType, Graph, OpId, ValueId};
+use onnxq_plan::OperatorKind;
+
+/// An operator that rules and recipes can speak of, with its operands.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) op: OpId,
+    pub(crate) kind: OperatorKind,
+    /// Input slots of activations.
+    pub(crate) activations: Vec<usize>,
+    /// Input slot of the constant weight, and the axis of its output channels.
+    pub(crate) weight: Option<(usize, usize)>,
+    /// Input slot of the constant bias.
+    pub(crate) bias: Option<usize>,
+}
+
+impl Candidate {
+    /// The candidate that `op` is, if it is one.
+    pub(crate) fn at(graph: &Graph, op: OpId) -> Option<Self> {
+        if let Some(linear) = Linear::at(graph, op) {
+            let axis = linear.output_axis();
+            let bias = linear.bias.map(|_| 2);
+            return Some(Self { op, kind: OperatorKind::Linear, activations: vec![0], weight: Some((1, axis)), bias });
+        }
+        let node = graph.op(op);
+        let kind = KINDS.iter().find(|(name, _)| node.is(name))?.1;
+        let constant = |slot| graph.input(op, slot).is_some_and(|value| graph.constant(value).is_some());
+        match kind {
+            OperatorKind::Conv | OperatorKind::ConvTranspose => {
+                let axis = usize::from(kind == OperatorKind::ConvTranspose);
+                let bias = (node.input_arity() > 2 && constant(2)).then_some(2);
+                constant(1).then_some(Self { op, kind, activations: vec![0], weight: Some((1, axis)), bias })
+            }
+            OperatorKind::MatMul | OperatorKind::Add | OperatorKind::Mul => {
+                (!constant(0) && !constant(1)).then_some(Self {
+                    op,
+                    kind,
+                    activations: vec![0, 1],
+                    weight: None,
+                    bias: None,
+                })
+            }
+            OperatorKind::Concat => Some(Self {
+                op,
+                kind,
+                activations: (0..node.input_arity()).collect(),
+                weight: None,
+                bias: None,
+            }),
+            _ => Some(Self { op, kind, activations: vec![0], weight: None, bias: None }),
+        }
+    }
+
+    /// Whether everything that would be quantized is float32, as far as is known.
+    pub(crate) fn is_float32(&self, graph: &Graph) -> bool {
+        let weight = self.weight.map(|(slot, _)| slot);
+        self.activations.iter().copied().chain(weight).all(|slot| {
+            graph
+                .input(self.op, slot)
+                .and_then(|value| graph.tensor_type(value))
+                .is_none_or(|known| known.element == ElementType::F32)
+        })
+    }
+
+    /// The values that the operator reads as activations.
+    pub(crate) fn activation_values<'a>(&'a self, graph: &'a Graph) -> impl Iterator<Item = (usize, ValueId)> + 'a {
+        self.activations.iter().filter_map(|&slot| Some((slot, graph.input(self.op, slot)?)))
+    }
+}
+
+const KINDS: &[(&str, OperatorKind)] = &[
+    ("Conv", OperatorKind::Conv),
+    ("ConvTranspose", OperatorKind::ConvTranspose),
+    ("MatMul", OperatorKind::MatMul),
+    ("Add", OperatorKind::Add),
+    ("Mul", OperatorKind::Mul),
+    ("Concat", OperatorKind::Concat),
+    ("MaxPool", OperatorKind::MaxPool),
+    ("AveragePool", OperatorKind::AveragePool),
+    ("GlobalAveragePool", OperatorKind::GlobalAveragePool),
+    ("Resize", OperatorKind::Resize),
+];

@@ -1,0 +1,60 @@
+//! Gives every site the range whose quantization error is smallest in the mean square.
+//!
+//! # Why
+//! Clipping trades error of the few against error of the many; the mean square weighs both. OMSE (Choukroun et al., 2019).
+//!
+//! # Needs
+//! A histogram of every activation without a quantizer; a histogram over octaves where a logarithmic one is wanted.
+//!
+//! # Effect
+//! Every site without a quantizer gets one. Weights are searched per channel in the same way. A range always contains 0.
+//!
+//! # Promise
+//! Annotate.
+//!
+//! # Declines
+//! - `no-range`: an activation was empty in all samples; its operator stays float.
+//!
+//! # Options
+//! None.
+
+use onnxq_numerics::{IntFormat, Range, Symmetry, search};
+use onnxq_plan::{Fact, Needs, Statistic};
+use serde::{Deserialize, Serialize};
+
+use super::fit::{self, Search};
+use crate::pass::{Context, Pass, PassError, Promise, View};
+
+/// What a recipe or `--set mse.KEY=VALUE` can set.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Mse {}
+
+impl Pass for Mse {
+    fn promise(&self) -> Promise {
+        Promise::Annotate
+    }
+
+    fn needs(&self, view: &View<'_>) -> Needs {
+        fit::needs(self, view)
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        fit::run(self, cx)
+    }
+}
+
+impl Search for Mse {
+    fn statistic(&self) -> Statistic {
+        Statistic::Histogram
+    }
+
+    fn activation(&self, fact: &Fact, format: IntFormat, symmetry: Symmetry) -> Option<Range> {
+        let Fact::Histogram(histogram) = fact else { return None };
+        histogram.range().map(|_| search::mse(histogram, format, symmetry))
+    }
+
+    fn weight(&self, row: &[f32], format: IntFormat, symmetry: Symmetry) -> Range {
+        search::rows::mse(row, format, symmetry)
+    }
+}

@@ -1,0 +1,350 @@
+//! Chooses the sites that are to be quantized, and what each is to have.
+//!
+//! # Why
+//! Which operands a method quantizes is part of the method; which operands a runtime computes in integers is part of the
+//! runtime. A recipe of the first kind lists operators here, one of the second kind takes the target's.
+//!
+//! # Needs
+//! Nothing.
+//!
+//! # Effect
+//! Every chosen operand and output gets a place in the plan with format, symmetry and granularity as the target has them
+//! for the bits asked for. Weights are per output channel where the target can and the model's opset is 13 or newer. A
+//! bias becomes int32 where the target wants it. Operators of an integer chain (Conv, Add, pools) are quantized on inputs
+//! and output where at least two of them follow each other; a Conv alone stays float.
+//!
+//! # Promise
+//! Annotate.
+//!
+//! # Declines
+//! - `excluded`: the user wants it float.
+//! - `not-a-site`: neither target nor recipe quantizes this operator.
+//! - `no-chain`: a quantized output would stand alone, which costs more than it saves.
+//! - `not-float32`: an operand has another type.
+//! - `body`: it lies in a body of If, Loop or Scan, or in a local function.
+//!
+//! # Options
+//! - `sites`: the operators to quantize, each with `op` and optionally `activation-bits`, `weight-bits`, `softmax`
+//!   (`uniform`, `log2`, `log-sqrt2`: the quantizer of an operand that a Softmax writes). Empty: the target's.
+//! - `weight-symmetry`: `symmetric` or `affine`; the target's where it is left out.
+//! - `softmax-levels`: `strict` (at most 2^bits levels) or `paper` (one more).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onnxq_ir::ops::Softmax;
+use onnxq_ir::{Graph, OpId, ValueId};
+use onnxq_numerics::{Base, LevelRule, Symmetry};
+use onnxq_plan::target::WeightGranularity;
+use onnxq_plan::{BiasForm, Granularity, OperatorKind, Placement, Scheme, Site, Target};
+use serde::{Deserialize, Serialize};
+
+use super::kind::Candidate;
+use crate::names::node_names;
+use crate::pass::{Context, Pass, PassError, Promise};
+
+/// What a recipe or `--set select-sites.KEY=VALUE` can set.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct SelectSites {
+    /// The operators to quantize; empty takes the target's.
+    pub(crate) sites: Vec<SiteRule>,
+    /// Symmetry of weights, where it is not the target's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) weight_symmetry: Option<Symmetry>,
+    /// Levels of a logarithmic quantizer.
+    pub(crate) softmax_levels: SoftmaxLevels,
+}
+
+/// An operator that a recipe quantizes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct SiteRule {
+    /// The operator.
+    pub(crate) op: OperatorKind,
+    /// Bits of its activations, where they are not those asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) activation_bits: Option<u8>,
+    /// Bits of its weight, where they are not those asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) weight_bits: Option<u8>,
+    /// The quantizer of an operand that a Softmax writes.
+    #[serde(default)]
+    pub(crate) softmax: SoftmaxScheme,
+}
+
+/// The quantizer of what a Softmax writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SoftmaxScheme {
+    /// As any other activation.
+    #[default]
+    Uniform,
+    /// Powers of 2.
+    Log2,
+    /// Powers of the root of 2.
+    LogSqrt2,
+}
+
+/// How many levels a logarithmic quantizer has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SoftmaxLevels {
+    /// At most 2^bits.
+    #[default]
+    Strict,
+    /// 2^bits and zero, as the paper has it.
+    Paper,
+}
+
+impl Pass for SelectSites {
+    fn promise(&self) -> Promise {
+        Promise::Annotate
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        let candidates: Vec<Candidate> = cx.ops().into_iter().filter_map(|op| Candidate::at(cx.graph(), op)).collect();
+        let rules = self.rules(cx.target);
+        let (chosen, left) = choose(cx, &candidates, &rules);
+        let chain = Chain::among(cx.graph(), chosen);
+        for (candidate, reason) in left.into_iter().chain(chain.left) {
+            leave(cx, &candidate, reason);
+        }
+        let ends: BTreeSet<ValueId> = chain.ends.values().copied().collect();
+        for candidate in &chain.kept {
+            let rule = &rules[&candidate.kind];
+            self.want_operands(cx, candidate, rule, &ends)?;
+            if let (Some(&end), Some(bits)) = (chain.ends.get(&candidate.op), cx.settings.bits.activation) {
+                let scheme = activation_scheme(cx.target, rule.activation_bits.unwrap_or(bits))?;
+                cx.plan.want(Site::Output(end), scheme);
+                cx.assigned();
+            }
+        }
+        note_bodies(cx);
+        Ok(())
+    }
+}
+
+/// What is done with an operator.
+struct Rule {
+    placement: Placement,
+    absorbs: Vec<String>,
+    activation_bits: Option<u8>,
+    weight_bits: Option<u8>,
+    softmax: SoftmaxScheme,
+}
+
+impl SelectSites {
+    fn rules(&self, target: &Target) -> BTreeMap<OperatorKind, Rule> {
+        if self.sites.is_empty() {
+            let of = |rule: &onnxq_plan::target::OperatorRule| Rule {
+                placement: rule.placement,
+                absorbs: rule.absorbs.clone(),
+                activation_bits: None,
+                weight_bits: None,
+                softmax: SoftmaxScheme::Uniform,
+            };
+            return target.operators.iter().map(|rule| (rule.op, of(rule))).collect();
+        }
+        let of = |rule: &SiteRule| Rule {
+            placement: Placement::Inputs,
+            absorbs: Vec::new(),
+            activation_bits: rule.activation_bits,
+            weight_bits: rule.weight_bits,
+            softmax: rule.softmax,
+        };
+        self.sites.iter().map(|rule| (rule.op, of(rule))).collect()
+    }
+
+    fn want_operands(
+        &self,
+        cx: &mut Context<'_>,
+        candidate: &Candidate,
+        rule: &Rule,
+        ends: &BTreeSet<ValueId>,
+    ) -> Result<(), PassError> {
+        let bits = cx.settings.bits;
+        let mut uniform = true;
+        if let Some(bits) = bits.activation {
+            let bits = rule.activation_bits.map_or(bits, |own| own.max(bits));
+            let operands: Vec<(usize, ValueId)> = candidate.activation_values(cx.graph()).collect();
+            for (slot, value) in operands {
+                if ends.contains(&value) {
+                    continue;
+                }
+                let scheme = match log_base(cx.graph(), value, rule.softmax) {
+                    None => activation_scheme(cx.target, bits)?,
+                    Some(base) => {
+                        uniform = false;
+                        Scheme::Log { bits, base, rule: self.softmax_levels.into() }
+                    }
+                };
+                cx.plan.want(Site::Operand { op: candidate.op, slot }, scheme);
+                cx.assigned();
+            }
+        }
+        if let Some((slot, axis)) = candidate.weight {
+            let format = cx.target.weight_format(rule.weight_bits.unwrap_or(bits.weight))?;
+            let per_channel = cx.target.weights.granularity == WeightGranularity::Channel && cx.graph().opset() >= 13;
+            let granularity = if per_channel { Granularity::Axis(axis) } else { Granularity::Tensor };
+            let symmetry = self.weight_symmetry.unwrap_or(cx.target.weights.symmetry);
+            cx.plan.want(
+                Site::Operand { op: candidate.op, slot },
+                Scheme::Uniform { format, symmetry, granularity },
+            );
+            cx.assigned();
+        }
+        if let Some(slot) = candidate.bias
+            && uniform
+            && bits.activation.is_some()
+            && cx.target.bias == BiasForm::Int32
+        {
+            cx.plan.want(Site::Operand { op: candidate.op, slot }, Scheme::Bias);
+            cx.assigned();
+        }
+        Ok(())
+    }
+}
+
+impl From<SoftmaxLevels> for LevelRule {
+    fn from(levels: SoftmaxLevels) -> Self {
+        match levels {
+            SoftmaxLevels::Strict => Self::Strict,
+            SoftmaxLevels::Paper => Self::Paper,
+        }
+    }
+}
+
+fn activation_scheme(target: &Target, bits: u8) -> Result<Scheme, PassError> {
+    let format = target.activation_format(bits)?;
+    Ok(Scheme::Uniform { format, symmetry: target.activations.symmetry, granularity: Granularity::Tensor })
+}
+
+/// The base, where the value is what a Softmax writes and the rule wants a logarithmic quantizer for that.
+fn log_base(graph: &Graph, value: ValueId, scheme: SoftmaxScheme) -> Option<Base> {
+    let base = match scheme {
+        SoftmaxScheme::Uniform => return None,
+        SoftmaxScheme::Log2 => Base::Two,
+        SoftmaxScheme::LogSqrt2 => Base::SqrtTwo,
+    };
+    let (producer, _) = graph.producer(value)?;
+    Softmax::at(graph, producer).map(|_| base)
+}
+
+/// Splits the candidates into those with a rule and those that stay float, with the reason.
+fn choose(
+    cx: &Context<'_>,
+    candidates: &[Candidate],
+    rules: &BTreeMap<OperatorKind, Rule>,
+) -> (Vec<(Candidate, Placement, Vec<String>)>, Vec<(Candidate, &'static str)>) {
+    let mut chosen = Vec::new();
+    let mut left = Vec::new();
+    for candidate in candidates {
+        match rules.get(&candidate.kind) {
+            _ if !candidate.is_float32(cx.graph()) => left.push((candidate.clone(), "not-float32: an operand is no float32")),
+            None => left.push((candidate.clone(), "not-a-site: float by the rules of target or recipe")),
+            Some(_) if is_excluded(cx, candidate.op) => left.push((candidate.clone(), "excluded: by --exclude")),
+            Some(rule) => chosen.push((candidate.clone(), rule.placement, rule.absorbs.clone())),
+        }
+    }
+    (chosen, left)
+}
+
+fn is_excluded(cx: &Context<'_>, op: OpId) -> bool {
+    node_names(cx.graph(), op).iter().any(|name| cx.settings.exclude.matches(name))
+}
+
+/// Operators whose output is quantized because they follow each other.
+struct Chain {
+    kept: Vec<Candidate>,
+    /// The value that is quantized behind each operator of a chain: its output, or what an absorbed activation makes of it.
+    ends: BTreeMap<OpId, ValueId>,
+    left: Vec<(Candidate, &'static str)>,
+}
+
+impl Chain {
+    /// Drops chain operators that would stand alone, until none does.
+    fn among(graph: &Graph, chosen: Vec<(Candidate, Placement, Vec<String>)>) -> Self {
+        let mut chain = Self { kept: Vec::new(), ends: BTreeMap::new(), left: Vec::new() };
+        let mut links: Vec<Candidate> = Vec::new();
+        for (candidate, placement, absorbs) in chosen {
+            match placement {
+                Placement::Inputs => chain.kept.push(candidate),
+                Placement::Chain | Placement::ChainShared => match end(graph, candidate.op, &absorbs) {
+                    Some(value) => {
+                        chain.ends.insert(candidate.op, value);
+                        links.push(candidate);
+                    }
+                    None => chain.left.push((candidate, NO_CHAIN)),
+                },
+            }
+        }
+        loop {
+            let ends: BTreeSet<ValueId> = chain.ends.values().copied().collect();
+            let read: BTreeSet<ValueId> =
+                links.iter().flat_map(|link| link.activation_values(graph).map(|(_, value)| value)).collect();
+            let (stay, go): (Vec<Candidate>, Vec<Candidate>) = links.into_iter().partition(|link| {
+                let mut inputs = link.activation_values(graph).map(|(_, value)| ends.contains(&value));
+                if link.weight.is_some() { inputs.any(|is_end| is_end) || read.contains(&chain.ends[&link.op]) } else { inputs.all(|is_end| is_end) }
+            });
+            links = stay;
+            if go.is_empty() {
+                break;
+            }
+            for link in go {
+                chain.ends.remove(&link.op);
+                chain.left.push((link, NO_CHAIN));
+            }
+        }
+        chain.kept.extend(links);
+        chain
+    }
+}
+
+const NO_CHAIN: &str = "no-chain: its output joins no integer chain";
+
+/// The value behind an operator and the activations that a quantized output swallows; none where the graph's output would
+/// be quantized.
+fn end(graph: &Graph, op: OpId, absorbs: &[String]) -> Option<ValueId> {
+    let value = graph.output(op, 0)?;
+    let readers = graph.readers(value);
+    if let [reader] = readers.as_slice()
+        && !graph.is_output(value)
+        && absorbs.iter().any(|name| graph.op(reader.op).is(name))
+    {
+        let absorbed = graph.output(reader.op, 0)?;
+        return (!graph.is_output(absorbed)).then_some(absorbed);
+    }
+    (!graph.is_output(value)).then_some(value)
+}
+
+/// Element-wise operators outside chains are no news to anybody.
+fn leave(cx: &mut Context<'_>, candidate: &Candidate, reason: &str) {
+    let counted = candidate.weight.is_some() || candidate.kind == OperatorKind::MatMul;
+    if counted {
+        cx.decline(candidate.op, reason);
+        cx.leave_float(candidate.op, candidate.kind.name(), reason);
+    }
+}
+
+/// Says what lies in bodies and local functions and stays float.
+fn note_bodies(cx: &mut Context<'_>) {
+    let quantizable = |graph: &Graph| {
+        graph.op_ids().filter(|&op| ["MatMul", "Gemm", "Conv", "ConvTranspose"].iter().any(|name| graph.op(op).is(name))).count()
+    };
+    let mut notes: Vec<(OpId, &'static str)> = Vec::new();
+    for op in cx.ops() {
+        let node = cx.graph().op(op);
+        if node.bodies().map(quantizable).sum::<usize>() > 0 {
+            notes.push((op, "body: what lies in a body of If, Loop or Scan is not quantized yet"));
+        }
+        let function = cx.model.function(node.domain(), node.op_type(), node.overload());
+        if function.is_some_and(|function| quantizable(&function.body) > 0) {
+            notes.push((op, "body: what lies in a local function is not quantized yet"));
+        }
+    }
+    for (op, reason) in notes {
+        let op_type = cx.graph().op(op).op_type().to_owned();
+        cx.decline(op, reason);
+        cx.leave_float(op, &op_type, reason);
+    }
+}

@@ -1,0 +1,373 @@
+//! Takes a BatchNormalization into the convolution or product in front of it.
+//!
+//! # Why
+//! In inference a BatchNormalization is a factor and a summand per channel, and so is the output of what stands before
+//! it: one operator less, and the weight's channels get the ranges that will be quantized. Kernels in integers know no
+//! BatchNormalization.
+//!
+//! # Needs
+//! Nothing.
+//!
+//! # Effect
+//! With `g = scale / sqrt(variance + epsilon)` the weight of output channel o is multiplied by `g[o]`, and the bias c
+//! becomes `(c - mean) g + bias`, made where there is none; in float64, rounded once. Conv, ConvTranspose, Gemm (beta becomes
+//! 1), and MatMul with a weight of rank 2 on the right, with or without an Add of a constant. Weights and biases that
+//! others read as well are copied.
+//!
+//! # Promise
+//! Exact.
+//!
+//! # Declines
+//! - `no-producer`: what stands in front can't take it in.
+//! - `other-readers`: the value between is an output of the graph or read elsewhere.
+//! - `not-constant`: a weight, bias or parameter is computed, or no float32 of the size that it should have.
+//! - `channel-axis`: the product's last axis is not known to be axis 1.
+//! - `training`: it computes statistics.
+//! - `not-finite`: a factor or summand is no finite number.
+//!
+//! # Options
+//! None.
+
+use onnxq_ir::ops::{BatchNormalization, Conv, ConvTranspose, Gemm, MatMul};
+use onnxq_ir::{Graph, Op, OpId, Output, Patch, Tensor, ValueId};
+use serde::{Deserialize, Serialize};
+
+use super::replace::only_reader;
+use crate::pass::{Context, Pass, PassError, Promise};
+
+/// What a recipe can set: nothing.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FoldBatchnorm {}
+
+impl Pass for FoldBatchnorm {
+    fn promise(&self) -> Promise {
+        Promise::Exact
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        for op in cx.ops() {
+            if !cx.graph().try_op(op).is_some_and(|it| it.is("BatchNormalization")) {
+                continue;
+            }
+            match fold(cx.graph(), op) {
+                Ok(patch) => cx.apply(patch)?,
+                Err(reason) => cx.decline(op, reason),
+            }
+        }
+        Ok(())
+    }
+}
+
+type Reason = &'static str;
+
+fn fold(graph: &Graph, op: OpId) -> Result<Patch, Reason> {
+    let norm = BatchNormalization::at(graph, op).ok_or("training")?;
+    let channels = Channels::of(graph, &norm)?;
+    let (producer, _) = graph.producer(norm.x).ok_or("no-producer")?;
+    let mut patch = Patch::new(graph, "fold-batchnorm", producer);
+    if let Some(conv) = Conv::at(graph, producer) {
+        only_reader(graph, norm.x).ok_or("other-readers")?;
+        let site = Convolution { op: producer, weight: conv.weight, bias: conv.bias, layout: Layout::FirstAxis };
+        site.fold(graph, &mut patch, &channels)?;
+    } else if let Some(conv) = ConvTranspose::at(graph, producer) {
+        only_reader(graph, norm.x).ok_or("other-readers")?;
+        let layout = Layout::SecondAxis { group: conv.group as usize };
+        let site = Convolution { op: producer, weight: conv.weight, bias: conv.bias, layout };
+        site.fold(graph, &mut patch, &channels)?;
+    } else if let Some(gemm) = Gemm::at(graph, producer) {
+        only_reader(graph, norm.x).ok_or("other-readers")?;
+        fold_gemm(graph, &mut patch, &channels, &gemm)?;
+    } else if let Some(product) = Product::at(graph, producer) {
+        only_reader(graph, norm.x).ok_or("other-readers")?;
+        return product.fold(graph, patch, &channels, op);
+    } else {
+        return Err("no-producer");
+    }
+    patch.remove(op);
+    patch.produce(producer, 0, graph.output(op, 0).ok_or("other-readers")?);
+    Ok(patch)
+}
+
+/// What the BatchNormalization does to each channel.
+struct Channels {
+    factor: Vec<f64>,
+    mean: Vec<f64>,
+    summand: Vec<f64>,
+}
+
+impl Channels {
+    fn of(graph: &Graph, norm: &BatchNormalization) -> Result<Self, Reason> {
+        let read = |value| numbers(graph, value);
+        let (scale, summand, mean) = (read(norm.scale)?, read(norm.bias)?, read(norm.mean)?);
+        let variance = read(norm.variance)?;
+        if [&summand, &mean, &variance].iter().any(|it| it.len() != scale.len()) {
+            return Err("not-constant");
+        }
+        let epsilon = f64::from(norm.epsilon);
+        let factor: Vec<f64> = scale.iter().zip(&variance).map(|(s, v)| s / (v + epsilon).sqrt()).collect();
+        let channels = Self { factor, mean, summand };
+        let all = channels.factor.iter().chain(&channels.mean).chain(&channels.summand);
+        if all.into_iter().all(|x| x.is_finite()) { Ok(channels) } else { Err("not-finite") }
+    }
+
+    fn len(&self) -> usize {
+        self.factor.len()
+    }
+
+    /// The bias that stands for `bias` and the BatchNormalization behind it.
+    fn bias(&self, bias: &[f64]) -> Result<Tensor, Reason> {
+        let folded = (0..self.len()).map(|o| (bias[o] - self.mean[o]) * self.factor[o] + self.summand[o]);
+        rounded(folded.collect(), vec![self.len()])
+    }
+
+    /// The weight, each element multiplied by the factor of its output channel.
+    fn weight(&self, weight: &Tensor, channel: impl Fn(usize) -> usize) -> Result<Tensor, Reason> {
+        let elements = weight.view::<f32>().ok_or("not-constant")?;
+        let folded = elements.iter().enumerate().map(|(i, &w)| f64::from(w) * self.factor[channel(i)]);
+        rounded(folded.collect(), weight.shape().to_vec())
+    }
+}
+
+fn rounded(numbers: Vec<f64>, shape: Vec<usize>) -> Result<Tensor, Reason> {
+    let elements: Vec<f32> = numbers.into_iter().map(|x| x as f32).collect();
+    if elements.iter().all(|x| x.is_finite()) { Ok(Tensor::new(shape, elements)) } else { Err("not-finite") }
+}
+
+/// A constant vector of float32.
+fn numbers(graph: &Graph, value: ValueId) -> Result<Vec<f64>, Reason> {
+    let tensor = graph.constant(value).filter(|tensor| tensor.rank() == 1).ok_or("not-constant")?;
+    Ok(tensor.view::<f32>().ok_or("not-constant")?.iter().map(|&x| x.into()).collect())
+}
+
+/// Where the output channels are in a convolution's weight.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// `[M, ...]`
+    FirstAxis,
+    /// `[C, M / group, ...]`
+    SecondAxis { group: usize },
+}
+
+/// A convolution, transposed or not.
+struct Convolution {
+    op: OpId,
+    weight: ValueId,
+    bias: Option<ValueId>,
+    layout: Layout,
+}
+
+impl Convolution {
+    fn fold(&self, graph: &Graph, patch: &mut Patch, channels: &Channels) -> Result<(), Reason> {
+        let weight = graph.constant(self.weight).filter(|tensor| tensor.rank() >= 3).ok_or("not-constant")?;
+        let (outputs, channel) = self.layout.channels(weight.shape())?;
+        let before = match self.bias {
+            Some(bias) => numbers(graph, bias)?,
+            None => vec![0.0; outputs],
+        };
+        if outputs != channels.len() || before.len() != outputs {
+            return Err("not-constant");
+        }
+        let weight = channels.weight(weight, channel)?;
+        patch.set_constant_for(graph, self.op, Conv::WEIGHT, weight);
+        let bias = channels.bias(&before)?;
+        set_bias(graph, patch, (self.op, Conv::BIAS, self.bias), bias);
+        Ok(())
+    }
+}
+
+impl Layout {
+    /// The number of output channels, and the one that an element of the weight belongs to.
+    fn channels(self, shape: &[usize]) -> Result<(usize, impl Fn(usize) -> usize), Reason> {
+        let (first, second, inner) = (shape[0], shape[1], shape[2..].iter().product::<usize>());
+        let (group, outputs) = match self {
+            Self::FirstAxis => (None, first),
+            Self::SecondAxis { group } if first % group == 0 => (Some(group), second * group),
+            Self::SecondAxis { .. } => return Err("not-constant"),
+        };
+        let channel = move |i: usize| {
+            let outer = i / (second * inner);
+            match group {
+                None => outer,
+                Some(group) => outer / (first / group) * second + i / inner % second,
+            }
+        };
+        Ok((outputs, channel))
+    }
+}
+
+/// What a new bias is named after: the operator's output.
+fn bias_name(graph: &Graph, op: OpId) -> String {
+    graph.output(op, 0).map_or_else(String::new, |value| format!("{}_bias", graph.value(value).name()))
+}
+
+fn set_bias(graph: &Graph, patch: &mut Patch, (op, slot, bias): (OpId, usize, Option<ValueId>), tensor: Tensor) {
+    if bias.is_some() {
+        patch.set_constant_for(graph, op, slot, tensor);
+    } else {
+        let new = patch.constant(graph, &bias_name(graph, op), tensor);
+        patch.set_input(op, slot, Some(new));
+    }
+}
+
+/// A constant that is added to every row of `[M, N]`, as a vector of N.
+fn row(graph: &Graph, value: ValueId, n: usize) -> Result<Vec<f64>, Reason> {
+    let tensor = graph.constant(value).ok_or("not-constant")?;
+    let elements = tensor.view::<f32>().ok_or("not-constant")?;
+    match *tensor.shape() {
+        [] | [1] | [1, 1] => Ok(vec![elements[0].into(); n]),
+        [columns] | [1, columns] if columns == n => Ok(elements.iter().map(|&x| x.into()).collect()),
+        _ => Err("not-constant"),
+    }
+}
+
+fn fold_gemm(graph: &Graph, patch: &mut Patch, channels: &Channels, gemm: &Gemm) -> Result<(), Reason> {
+    let weight = graph.constant(gemm.b).filter(|tensor| tensor.rank() == 2).ok_or("not-constant")?;
+    let n = weight.shape()[usize::from(!gemm.trans_b)];
+    if n != channels.len() {
+        return Err("not-constant");
+    }
+    let width = weight.shape()[1];
+    let folded = channels.weight(weight, |i| if gemm.trans_b { i / width } else { i % width })?;
+    let beta = f64::from(gemm.beta);
+    let before = match gemm.c {
+        Some(c) => row(graph, c, n)?.into_iter().map(|x| x * beta).collect(),
+        None => vec![0.0; n],
+    };
+    patch.set_constant_for(graph, gemm.op, Gemm::B, folded);
+    set_bias(graph, patch, (gemm.op, Gemm::C, gemm.c), channels.bias(&before)?);
+    if gemm.beta != 1.0 {
+        patch.set_attributes(gemm.op, gemm.attributes_with_beta_one(graph));
+    }
+    Ok(())
+}
+
+/// A MatMul with a constant weight, and the Add of a constant behind it.
+struct Product {
+    mat_mul: MatMul,
+    /// The Add, and the slot in which it reads the constant.
+    add: Option<(OpId, usize)>,
+}
+
+impl Product {
+    fn at(graph: &Graph, op: OpId) -> Option<Self> {
+        if let Some(mat_mul) = MatMul::at(graph, op) {
+            return Some(Self { mat_mul, add: None });
+        }
+        if !graph.op(op).is("Add") {
+            return None;
+        }
+        (0..2).find_map(|slot| {
+            graph.constant(graph.input(op, slot)?)?;
+            let (producer, _) = graph.producer(graph.input(op, 1 - slot)?)?;
+            Some(Self { mat_mul: MatMul::at(graph, producer)?, add: Some((op, slot)) })
+        })
+    }
+
+    fn fold(&self, graph: &Graph, mut patch: Patch, channels: &Channels, norm: OpId) -> Result<Patch, Reason> {
+        let op = self.mat_mul.op;
+        let product = graph.output(op, 0).ok_or("no-producer")?;
+        let weight = graph.constant(self.mat_mul.b).filter(|tensor| tensor.rank() == 2).ok_or("not-constant")?;
+        if graph.rank(self.mat_mul.a) != Some(2) {
+            return Err("channel-axis");
+        }
+        let n = weight.shape()[1];
+        if n != channels.len() {
+            return Err("not-constant");
+        }
+        let output = graph.output(norm, 0).ok_or("other-readers")?;
+        let folded = channels.weight(weight, |i| i % n)?;
+        if let Some((add, slot)) = self.add {
+            only_reader(graph, product).ok_or("other-readers")?;
+            let before = row(graph, graph.input(add, slot).ok_or("not-constant")?, n)?;
+            patch.set_constant_for(graph, op, MatMul::B, folded);
+            patch.set_constant_for(graph, add, slot, channels.bias(&before)?);
+            patch.remove(norm);
+            patch.produce(add, 0, output);
+        } else {
+            patch.set_constant_for(graph, op, MatMul::B, folded);
+            let bias = channels.bias(&vec![0.0; n])?;
+            let bias = patch.constant(graph, &format!("{}_bias", graph.value(output).name()), bias);
+            patch.stand_at(graph, norm);
+            let add = Op::new("", "Add", vec![]).named(graph.op(norm).name());
+            patch.op(graph, add, &[Some(product), Some(bias)], &[Output::Take(output)]);
+            patch.remove(norm);
+        }
+        Ok(patch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, check_declined};
+
+    #[test]
+    fn conv() {
+        check!("fold-batchnorm/conv");
+    }
+
+    #[test]
+    fn conv_without_bias() {
+        check!("fold-batchnorm/conv_without_bias");
+    }
+
+    #[test]
+    fn shared_weight() {
+        check!("fold-batchnorm/shared_weight");
+    }
+
+    #[test]
+    fn name_clash() {
+        check!("fold-batchnorm/name_clash");
+    }
+
+    #[test]
+    fn conv_transpose_groups() {
+        check!("fold-batchnorm/conv_transpose_groups");
+    }
+
+    #[test]
+    fn gemm_beta() {
+        check!("fold-batchnorm/gemm_beta");
+    }
+
+    #[test]
+    fn mat_mul() {
+        check!("fold-batchnorm/mat_mul");
+    }
+
+    #[test]
+    fn mat_mul_add() {
+        check!("fold-batchnorm/mat_mul_add");
+    }
+
+    #[test]
+    fn no_producer() {
+        check_declined!("fold-batchnorm/no_producer", "no-producer");
+    }
+
+    #[test]
+    fn other_readers() {
+        check_declined!("fold-batchnorm/other_readers", "other-readers");
+    }
+
+    #[test]
+    fn not_constant() {
+        check_declined!("fold-batchnorm/not_constant", "not-constant");
+    }
+
+    #[test]
+    fn channel_axis() {
+        check_declined!("fold-batchnorm/channel_axis", "channel-axis");
+    }
+
+    #[test]
+    fn training() {
+        check_declined!("fold-batchnorm/training", "training");
+    }
+
+    #[test]
+    fn not_finite() {
+        check_declined!("fold-batchnorm/not_finite", "not-finite");
+    }
+}

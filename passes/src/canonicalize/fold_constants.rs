@@ -1,0 +1,180 @@
+//! Makes initializers of values that are the same for every input.
+//!
+//! # Why
+//! Exporters compute sizes, scales and masks step by step from constants and from shapes that are fixed. Folded, amounts of
+//! a Pad or factors of a product are known, and the forms that other passes look for appear.
+//!
+//! # Needs
+//! Nothing from data. Which values are constant, inference found before.
+//!
+//! # Effect
+//! An operator whose outputs are all known is removed; its outputs become initializers of the same names. So does every
+//! Constant node.
+//!
+//! # Promise
+//! Exact.
+//!
+//! # Declines
+//! - `output`: the value is an output of the graph, which an operator should write.
+//! - `size`: the initializer would make the file more than 16 MB larger than what it is computed from.
+//! - `random`: the value comes from a random operator.
+//! - `type`: inference and the file disagree about the element type.
+//!
+//! # Options
+//! None.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onnxq_ir::ops::Constant;
+use onnxq_ir::{Graph, OpId, Patch, Tensor, ValueId};
+use serde::{Deserialize, Serialize};
+
+use crate::pass::{Context, Pass, PassError, Promise};
+
+/// By how many bytes one operator's outputs may outgrow its inputs.
+const MAX_GROWTH: usize = 16 << 20;
+
+/// What a recipe can set: nothing.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FoldConstants {}
+
+impl Pass for FoldConstants {
+    fn promise(&self) -> Promise {
+        Promise::Exact
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        let ops = cx.ops();
+        let Some(&anchor) = ops.first() else { return Ok(()) };
+        let mut patch = Patch::new(cx.graph(), "fold-constants", anchor);
+        let mut random = BTreeSet::new();
+        let mut folded = BTreeMap::new();
+        let mut declined = Vec::new();
+        for op in ops {
+            if is_random(cx.graph(), op, &random) {
+                random.extend(cx.graph().outputs_of(op).into_iter().flatten());
+            }
+            let Some(tensors) = known_outputs(cx, op) else { continue };
+            if let Some(reason) = refusal(cx.graph(), op, &tensors, &random, &folded) {
+                declined.push((op, reason));
+            } else {
+                folded.extend(tensors.iter().map(|(value, tensor)| (*value, tensor.byte_len())));
+                fold(&mut patch, op, tensors);
+            }
+        }
+        for (op, reason) in declined {
+            cx.decline(op, reason);
+        }
+        cx.apply(patch)
+    }
+}
+
+fn fold(patch: &mut Patch, op: OpId, tensors: Vec<(ValueId, Tensor)>) {
+    patch.remove(op);
+    for (value, tensor) in tensors {
+        patch.set_constant(value, tensor);
+    }
+}
+
+/// What an operator writes, if all of that is known; outputs that nobody looks at do not count.
+fn known_outputs(cx: &Context<'_>, op: OpId) -> Option<Vec<(ValueId, Tensor)>> {
+    let graph = cx.graph();
+    if graph.op(op).is("Identity") {
+        // Another name for its input: drop-identity does without a second copy.
+        return None;
+    }
+    let looked_at = |value: &ValueId| graph.is_output(*value) || graph.reader_count(*value) > 0;
+    let outputs: Vec<ValueId> = graph.outputs_of(op).into_iter().flatten().filter(looked_at).collect();
+    if outputs.is_empty() {
+        return None;
+    }
+    let own = Constant::at(graph, op).map(|constant| constant.tensor);
+    outputs
+        .into_iter()
+        .map(|value| own.as_ref().or_else(|| cx.constants.get(&value)).map(|tensor| (value, tensor.clone())))
+        .collect()
+}
+
+fn refusal(
+    graph: &Graph,
+    op: OpId,
+    tensors: &[(ValueId, Tensor)],
+    random: &BTreeSet<ValueId>,
+    folded: &BTreeMap<ValueId, usize>,
+) -> Option<&'static str> {
+    let disagrees = |(value, tensor): &(ValueId, Tensor)| {
+        graph.value(*value).value_type().tensor().is_some_and(|known| known.element != tensor.element())
+    };
+    if tensors.iter().any(|(value, _)| random.contains(value)) {
+        Some("random")
+    } else if tensors.iter().any(|(value, _)| graph.is_output(*value)) {
+        Some("output")
+    } else if tensors.iter().any(disagrees) {
+        Some("type")
+    } else if growth(graph, op, tensors, folded) > MAX_GROWTH {
+        Some("size")
+    } else {
+        None
+    }
+}
+
+/// Bytes that the file gains: constant inputs that nobody else reads are lost.
+fn growth(graph: &Graph, op: OpId, tensors: &[(ValueId, Tensor)], folded: &BTreeMap<ValueId, usize>) -> usize {
+    if Constant::at(graph, op).is_some() {
+        return 0;
+    }
+    let gained: usize = tensors.iter().map(|(_, tensor)| tensor.byte_len()).sum();
+    let lost: usize = graph
+        .inputs_of(op)
+        .into_iter()
+        .flatten()
+        .filter(|&value| graph.reader_count(value) == 1)
+        .filter_map(|value| folded.get(&value).copied().or_else(|| graph.constant(value).map(Tensor::byte_len)))
+        .sum();
+    gained.saturating_sub(lost)
+}
+
+const RANDOM: [&str; 6] =
+    ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"];
+
+/// Whether the operator, one in its bodies, or one that it reads from is random.
+fn is_random(graph: &Graph, op: OpId, random: &BTreeSet<ValueId>) -> bool {
+    let reads = graph.inputs_of(op).into_iter().flatten().chain(graph.captures_of(op)).any(|v| random.contains(&v));
+    reads || draws(graph, op)
+}
+
+fn draws(graph: &Graph, op: OpId) -> bool {
+    RANDOM.iter().any(|op_type| graph.op(op).is(op_type))
+        || graph.op(op).bodies().any(|body| body.op_ids().any(|op| draws(body, op)))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, check_declined};
+
+    #[test]
+    fn constant_nodes() {
+        check!("fold-constants/constant_nodes");
+    }
+
+    #[test]
+    fn shape_of_a_fixed_input() {
+        check!("fold-constants/shape_of_a_fixed_input");
+    }
+
+    #[test]
+    fn tied_by_identity() {
+        check!("fold-constants/tied_by_identity");
+    }
+
+    #[test]
+    fn output() {
+        check_declined!("fold-constants/output", "output");
+    }
+
+    #[test]
+    fn size() {
+        check_declined!("fold-constants/size", "size");
+    }
+}

@@ -1,0 +1,20 @@
+//! The passes, one file each. This table is the list: names, help and documentation come from it.
+//!
+//! `passes/README.md` says how to add one.
+
+mod assign;
+mod canonicalize;
+mod lower;
+pub mod names;
+pub mod pass;
+mod reparam;
+pub mod select;
+pub mod storage;
+pub mod table;
+#[cfg(test)]
+mod testing;
+
+pub use pass::{Context, Outcome, Pass, PassError, Promise, Settings, View};
+pub use select::{Exclude, ExcludeRule};
+pub use storage::Storage;
+pub use table::{OptionsError, PASSES, PassInfo, quantized_kinds};

@@ -1,0 +1,109 @@
+//! Turns the plan into nodes: QuantizeLinear and DequantizeLinear, codes of weights and biases.
+//!
+//! # Why
+//! The plan lies over a float graph until here, so that methods compose and can be simulated. Runtimes read standard
+//! operators.
+//!
+//! # Needs
+//! Nothing.
+//!
+//! # Effect
+//! Sites of one value with equal quantizers share one pair of nodes. An operand's pair concerns its reader only; an
+//! output's concerns every reader. Weights and biases become codes behind a DequantizeLinear; below 8 bits activations have
+//! a Clip on the codes between the pair. Every zero point is written.
+//!
+//! # Promise
+//! Lossy: this is where precision goes.
+//!
+//! # Declines
+//! Nothing.
+//!
+//! # Options
+//! None.
+
+use std::collections::BTreeMap;
+
+use onnxq_ir::{Graph, OpId, Patch, ValueId};
+use onnxq_plan::{Quantizer, Site};
+use serde::{Deserialize, Serialize};
+
+use super::{bias, log, uniform};
+use crate::pass::{Context, Pass, PassError, Promise};
+use crate::storage::Storage;
+
+/// What a recipe or `--set insert-qdq.KEY=VALUE` can set: nothing.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct InsertQdq {}
+
+impl Pass for InsertQdq {
+    fn promise(&self) -> Promise {
+        Promise::Lossy
+    }
+
+    fn lowers(&self) -> bool {
+        true
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        let mut by_value: BTreeMap<ValueId, Vec<Group>> = BTreeMap::new();
+        for (site, entry) in cx.plan.entries() {
+            let value = site.value(cx.graph()).ok_or_else(|| broken(format!("{site:?} reads nothing")))?;
+            let quantizer = entry.quantizer.clone().ok_or_else(|| broken(format!("{site:?} has no quantizer")))?;
+            let groups = by_value.entry(value).or_default();
+            match groups.iter_mut().find(|group| group.quantizer == quantizer) {
+                Some(group) => group.sites.push(site),
+                None => groups.push(Group { quantizer, sites: vec![site] }),
+            }
+        }
+        for (value, groups) in by_value {
+            for group in groups {
+                let patch = group.lower(cx.graph(), value, cx.settings.storage)?;
+                cx.apply(patch)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sites of one value that share a quantizer.
+struct Group {
+    quantizer: Quantizer,
+    sites: Vec<Site>,
+}
+
+impl Group {
+    fn lower(&self, graph: &Graph, value: ValueId, storage: Storage) -> Result<Patch, PassError> {
+        let uses: Vec<_> = self.sites.iter().flat_map(|site| site.uses(graph)).collect();
+        let first: Option<OpId> = uses.iter().map(|reader| reader.op).min_by_key(|&op| (graph.op(op).order_key(), op));
+        let anchor = graph
+            .producer(value)
+            .filter(|_| self.sites.iter().any(|site| matches!(site, Site::Output(_))))
+            .map(|(op, _)| op)
+            .or(first)
+            .ok_or_else(|| broken(format!("nobody reads `{}`", graph.value(value).name())))?;
+        let mut patch = Patch::new(graph, "insert-qdq", anchor);
+        let is_constant = graph.constant(value).is_some();
+        let lowered = match &self.quantizer {
+            Quantizer::Tensor(own) if is_constant => {
+                uniform::constant(graph, &mut patch, value, None, std::slice::from_ref(own), storage)
+            }
+            Quantizer::Tensor(own) => Some(uniform::activation(graph, &mut patch, value, own)),
+            Quantizer::Channels { axis, channels } => {
+                uniform::constant(graph, &mut patch, value, Some(*axis), channels, storage)
+            }
+            Quantizer::Log(own) => Some(log::activation(graph, &mut patch, value, own)),
+            Quantizer::Bias(scales) => bias::constant(graph, &mut patch, value, scales),
+        };
+        let lowered =
+            lowered.ok_or_else(|| broken(format!("`{}` is no float constant", graph.value(value).name())))?;
+        for reader in uses {
+            patch.redirect_use(reader, value, lowered);
+        }
+        Ok(patch)
+    }
+}
+
+fn broken(what: String) -> PassError {
+    PassError::Broken { pass: "insert-qdq", what }
+}

@@ -1,0 +1,111 @@
+//! Makes the plan one that the target can compute: biases get their scale, what can't be kept is dropped.
+//!
+//! # Why
+//! An integer kernel adds the bias to the accumulator, so its scale is the product of the scales of activation and weight:
+//! no method chooses it. Where that scale is so small that the bias would not fit into int32, the weight's scale is raised.
+//!
+//! # Needs
+//! Nothing.
+//!
+//! # Effect
+//! Every bias in the plan gets the scale `s_x * s_w`, or leaves the plan where one of the two is not uniform. The scale of a
+//! weight channel is raised where its bias would overflow.
+//!
+//! # Promise
+//! Annotate.
+//!
+//! # Declines
+//! - `no-scale`: activation or weight have no uniform quantizer, so the bias stays float.
+//!
+//! # Options
+//! None.
+
+use onnxq_ir::{Graph, OpId, Tensor};
+use onnxq_numerics::Uniform;
+use onnxq_plan::{Plan, Quantizer, Scheme, Site};
+use serde::{Deserialize, Serialize};
+
+use crate::pass::{Context, Pass, PassError, Promise};
+
+/// What a recipe or `--set legalize.KEY=VALUE` can set: nothing.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Legalize {}
+
+impl Pass for Legalize {
+    fn promise(&self) -> Promise {
+        Promise::Annotate
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        for (site, scheme) in cx.plan.unassigned() {
+            let (Scheme::Bias, Site::Operand { op, .. }) = (scheme, site) else { continue };
+            match bias_scales(cx, op, site) {
+                Some(scales) => {
+                    cx.plan.assign(site, Quantizer::Bias(scales));
+                    cx.assigned();
+                }
+                None => {
+                    cx.plan.remove(site);
+                    cx.decline(op, "no-scale: activation or weight is not uniform, so the bias stays float");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The scales of a bias, one or one per output channel; raises scales of the weight where they are too small for it.
+fn bias_scales(cx: &mut Context<'_>, op: OpId, bias: Site) -> Option<Vec<f32>> {
+    let activation = activation_scale(cx.graph(), cx.plan, op)?;
+    let weight = Site::Operand { op, slot: 1 };
+    let values = bias.value(cx.graph()).and_then(|value| cx.graph().constant(value)).and_then(Tensor::to_f32)?.into_owned();
+    let quantizer = cx.plan.quantizer(weight)?.clone();
+    let raised = match quantizer {
+        Quantizer::Tensor(own) => {
+            let largest = values.iter().fold(0.0f32, |largest, b| largest.max(b.abs()));
+            Quantizer::Tensor(raise(own, activation, largest))
+        }
+        Quantizer::Channels { axis, channels } => {
+            if values.len() != channels.len() && values.len() != 1 {
+                return None;
+            }
+            let bias_of = |c: usize| values[if values.len() == 1 { 0 } else { c }].abs();
+            let channels = channels.into_iter().enumerate().map(|(c, own)| raise(own, activation, bias_of(c))).collect();
+            Quantizer::Channels { axis, channels }
+        }
+        Quantizer::Log(_) | Quantizer::Bias(_) => return None,
+    };
+    let scales: Vec<f32> = match &raised {
+        Quantizer::Tensor(own) => vec![activation * own.scale()],
+        Quantizer::Channels { channels, .. } => channels.iter().map(|own| activation * own.scale()).collect(),
+        Quantizer::Log(_) | Quantizer::Bias(_) => return None,
+    };
+    // One bias for all channels has no scale of its own per channel.
+    if scales.len() > 1 && values.len() == 1 {
+        return None;
+    }
+    cx.plan.assign(weight, raised);
+    Some(scales)
+}
+
+fn activation_scale(graph: &Graph, plan: &Plan, op: OpId) -> Option<f32> {
+    let quantizer = plan
+        .quantizer(Site::Operand { op, slot: 0 })
+        .or_else(|| plan.quantizer(Site::Output(graph.input(op, 0)?)))?;
+    match quantizer {
+        Quantizer::Tensor(own) => Some(own.scale()),
+        _ => None,
+    }
+}
+
+/// The quantizer with a scale under which a bias of this size fits into int32.
+fn raise(own: Uniform, activation: f32, bias: f32) -> Uniform {
+    // A margin below 2^31 for the rounding of the product of scales.
+    const LARGEST_CODE: f32 = 2_000_000_000.0;
+    let least = bias / LARGEST_CODE / activation;
+    if own.scale() >= least || !least.is_finite() {
+        return own;
+    }
+    Uniform::new(own.format(), least, own.zero_point()).unwrap_or(own)
+}

@@ -1,0 +1,8 @@
+//! From the plan to nodes.
+
+pub(crate) mod bias;
+pub(crate) mod insert_qdq;
+pub(crate) mod legalize;
+pub(crate) mod log;
+pub(crate) mod opset;
+pub(crate) mod uniform;

@@ -1,0 +1,73 @@
+//! The nodes of a uniform quantizer: QuantizeLinear, below 8 bits a Clip on the codes, DequantizeLinear.
+
+use onnxq_ir::{Attribute, Graph, Op, Patch, Tensor, ValueId};
+use onnxq_numerics::{IntFormat, Uniform, encode_channels, pack};
+
+use crate::storage::{Storage, activation_type};
+
+/// Adds the nodes that quantize and dequantize `value`; returns what comes out.
+pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quantizer: &Uniform) -> ValueId {
+    let name = graph.value(value).name().to_owned();
+    let format = quantizer.format();
+    let element = activation_type(format);
+    let code = |code: i32| codes_tensor(&[code], format, element, vec![]);
+    let scale = patch.constant(graph, &format!("{name}_scale"), Tensor::scalar(quantizer.scale()));
+    let zero_point = patch.constant(graph, &format!("{name}_zero_point"), code(quantizer.zero_point()));
+    let quantize = Op::new("", "QuantizeLinear", vec![]).named(format!("{name}_QuantizeLinear"));
+    let mut codes = patch.value(graph, quantize, &[value, scale, zero_point], &format!("{name}_quantized"));
+    if is_narrow(format) {
+        let least = patch.constant(graph, &format!("{name}_code_min"), code(format.qmin()));
+        let largest = patch.constant(graph, &format!("{name}_code_max"), code(format.qmax()));
+        let clip = Op::new("", "Clip", vec![]).named(format!("{name}_ClipCodes"));
+        codes = patch.value(graph, clip, &[codes, least, largest], &format!("{name}_clipped"));
+    }
+    let dequantize = Op::new("", "DequantizeLinear", vec![]).named(format!("{name}_DequantizeLinear"));
+    patch.value(graph, dequantize, &[codes, scale, zero_point], &format!("{name}_dequantized"))
+}
+
+/// Whether the type that carries the codes has more levels than the format.
+fn is_narrow(format: IntFormat) -> bool {
+    format.bits() != 8 && format.bits() != 16
+}
+
+/// Adds the codes of a constant and the node that dequantizes them; returns what comes out.
+///
+/// `axis` is none for one quantizer for all.
+pub(crate) fn constant(
+    graph: &Graph,
+    patch: &mut Patch,
+    value: ValueId,
+    axis: Option<usize>,
+    quantizers: &[Uniform],
+    storage: Storage,
+) -> Option<ValueId> {
+    let name = graph.value(value).name().to_owned();
+    let tensor = graph.constant(value)?;
+    let elements = tensor.to_f32()?;
+    let format = quantizers.first()?.format();
+    let inner = axis.map_or(elements.len(), |axis| tensor.shape()[axis + 1..].iter().product());
+    let codes = encode_channels(&elements, quantizers, inner);
+    if storage == Storage::Float {
+        let mut values = elements.into_owned();
+        onnxq_numerics::fake_channels(&mut values, quantizers, inner);
+        return Some(patch.constant(graph, &format!("{name}_simulated"), Tensor::new(tensor.shape().to_vec(), values)));
+    }
+    let element = storage.weight_type(format);
+    let shape: Vec<usize> = axis.map(|_| quantizers.len()).into_iter().collect();
+    let zero_points: Vec<i32> = quantizers.iter().map(Uniform::zero_point).collect();
+    let scales: Vec<f32> = quantizers.iter().map(Uniform::scale).collect();
+    let codes = codes_tensor(&codes, format, element, tensor.shape().to_vec());
+    let codes = patch.constant(graph, &format!("{name}_quantized"), codes);
+    let scale = patch.constant(graph, &format!("{name}_scale"), Tensor::new(shape.clone(), scales));
+    let zero_point = codes_tensor(&zero_points, format, element, shape);
+    let zero_point = patch.constant(graph, &format!("{name}_zero_point"), zero_point);
+    let attributes = axis.map(|axis| Attribute::int("axis", axis as i64)).into_iter().collect();
+    let dequantize = Op::new("", "DequantizeLinear", attributes).named(format!("{name}_DequantizeLinear"));
+    Some(patch.value(graph, dequantize, &[codes, scale, zero_point], &format!("{name}_dequantized")))
+}
+
+/// Codes of a format in a type that may be wider.
+fn codes_tensor(codes: &[i32], format: IntFormat, element: onnxq_ir::ElementType, shape: Vec<usize>) -> Tensor {
+    let carrier = IntFormat::new(element.bits() as u8, format.signedness()).expect("the carrier of a format is a format");
+    Tensor::from_bytes(element, shape, pack(codes, carrier).into()).expect("as many codes as the shape has elements")
+}

@@ -1,0 +1,204 @@
+//! What a pass is, and what it works on.
+//!
+//! A pass is a struct whose fields are its options. The driver asks it what it needs to know, gathers that in one run
+//! over the data together with what later passes need, and runs it.
+
+use std::collections::BTreeMap;
+
+use onnxq_ir::{Applied, Graph, Model, OpId, Patch, PatchError, Tensor, ValueId};
+use onnxq_plan::target::NoSuchWidth;
+use onnxq_plan::{Bits, Declined, Facts, Needs, Plan, Target};
+
+use crate::select::Exclude;
+use crate::storage::Storage;
+
+/// What a pass does to the model's function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// The float outputs stay equal up to rounding.
+    Exact,
+    /// The function changes; the cost is measured.
+    Lossy,
+    /// Only the plan changes.
+    Annotate,
+}
+
+impl std::fmt::Display for Promise {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Exact => "Exact",
+            Self::Lossy => "Lossy",
+            Self::Annotate => "Annotate",
+        })
+    }
+}
+
+/// Why a pass can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// A patch was refused: our own fault.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
+    /// The target has no type for the bits asked for.
+    #[error(transparent)]
+    Width(#[from] NoSuchWidth),
+    /// The model can't be raised to the operator version that a form needs.
+    #[error("{form} needs opset {need}, and the model can't be raised to it: {reason}")]
+    Opset {
+        /// What needs it.
+        form: &'static str,
+        /// The version.
+        need: i64,
+        /// Why not.
+        reason: String,
+    },
+    /// Something that a pass relies on does not hold: our own fault.
+    #[error("pass `{pass}`: {what}")]
+    Broken {
+        /// The pass.
+        pass: &'static str,
+        /// What does not hold.
+        what: String,
+    },
+}
+
+/// What the user asked for that is no pass's own option.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bits of weights and activations.
+    pub bits: Bits,
+    /// How codes are stored.
+    pub storage: Storage,
+    /// What must stay float.
+    pub exclude: Exclude,
+}
+
+/// What a pass reads when it says what it needs.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The plan so far.
+    pub plan: &'a Plan,
+    /// What the user asked for.
+    pub settings: &'a Settings,
+    /// The runtime.
+    pub target: &'a Target,
+}
+
+impl<'a> View<'a> {
+    /// The main graph.
+    pub fn graph(&self) -> &'a Graph {
+        &self.model.graph
+    }
+}
+
+/// What a pass works on.
+pub struct Context<'a> {
+    /// The model; changed by [`Context::apply`].
+    pub model: &'a mut Model,
+    /// The plan.
+    pub plan: &'a mut Plan,
+    /// What was observed.
+    pub facts: &'a mut Facts,
+    /// Values of the main graph that are the same for every input, as inference found them.
+    pub constants: &'a BTreeMap<ValueId, Tensor>,
+    /// The runtime.
+    pub target: &'a Target,
+    /// What the user asked for.
+    pub settings: &'a Settings,
+    outcome: Outcome,
+}
+
+/// What a pass did and what it left.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The patches, in order.
+    pub applied: Vec<Applied>,
+    /// Sites that got a quantizer, or a place in the plan.
+    pub assigned: usize,
+    /// What was looked at and left, with the reason.
+    pub declined: Vec<Declined>,
+}
+
+impl<'a> Context<'a> {
+    /// A context for one pass.
+    pub fn new(
+        model: &'a mut Model,
+        plan: &'a mut Plan,
+        facts: &'a mut Facts,
+        constants: &'a BTreeMap<ValueId, Tensor>,
+        target: &'a Target,
+        settings: &'a Settings,
+    ) -> Self {
+        Self { model, plan, facts, constants, target, settings, outcome: Outcome::default() }
+    }
+
+    /// The main graph.
+    pub fn graph(&self) -> &Graph {
+        &self.model.graph
+    }
+
+    /// The operators of the main graph, producers first.
+    pub fn ops(&self) -> Vec<OpId> {
+        self.model.graph.topological()
+    }
+
+    /// Applies a patch to the main graph and records it. An empty one is nothing.
+    pub fn apply(&mut self, patch: Patch) -> Result<(), PassError> {
+        if !patch.is_empty() {
+            self.outcome.applied.push(patch.apply(&mut self.model.graph)?);
+        }
+        Ok(())
+    }
+
+    /// Records that a site got a place in the plan or a quantizer.
+    pub fn assigned(&mut self) {
+        self.outcome.assigned += 1;
+    }
+
+    /// Records that an operator was looked at and left as it was.
+    pub fn decline(&mut self, op: OpId, reason: impl Into<String>) {
+        let node = self.model.graph.op(op);
+        let declined = Declined {
+            site: crate::names::label(&self.model.graph, op),
+            op_type: node.op_type().to_owned(),
+            reason: reason.into(),
+        };
+        self.outcome.declined.push(declined);
+    }
+
+    /// Records in the plan that an operator stays float, for the summary.
+    pub fn leave_float(&mut self, op: OpId, kind: &str, reason: &str) {
+        self.plan.left_float.push(Declined {
+            site: crate::names::label(&self.model.graph, op),
+            op_type: kind.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// What the pass did and left.
+    pub fn finish(self) -> Outcome {
+        self.outcome
+    }
+}
+
+/// A pass. Its fields are its options.
+pub trait Pass {
+    /// What it does to the model's function.
+    fn promise(&self) -> Promise;
+
+    /// The facts that it needs, as far as the plan and the model say now.
+    fn needs(&self, view: &View<'_>) -> Needs {
+        let _ = view;
+        Needs::none()
+    }
+
+    /// Whether the pass turns the plan into nodes: what comes before it can be simulated, what comes after can't.
+    fn lowers(&self) -> bool {
+        false
+    }
+
+    /// Does its work. Everything that it looked at and left is recorded with the reason.
+    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError>;
+}

@@ -1,0 +1,4 @@
+//! Exact changes of weights that make room for simpler quantizers.
+
+pub(crate) mod channel_readers;
+pub(crate) mod repq;

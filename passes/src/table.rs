@@ -1,0 +1,117 @@
+//! Names of passes, their manuals, and how they are made from options.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::pass::Pass;
+
+/// A pass that can be named in a recipe.
+pub struct PassInfo {
+    /// The name, as recipes and `--set` use it.
+    pub name: &'static str,
+    /// The family it belongs to: the folder of its file.
+    pub family: &'static str,
+    source: &'static str,
+    make: fn(toml::Table) -> Result<Box<dyn Pass>, toml::de::Error>,
+    defaults: fn() -> toml::Table,
+}
+
+/// Options that a pass does not take.
+#[derive(Debug, thiserror::Error)]
+#[error("pass `{pass}`: {reason}")]
+pub struct OptionsError {
+    /// The pass.
+    pub pass: &'static str,
+    /// What is wrong, and what there is.
+    pub reason: String,
+}
+
+impl PassInfo {
+    /// The pass with this name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        PASSES.iter().find(|info| info.name == name)
+    }
+
+    /// The manual: the leading documentation of the pass's file, as Markdown.
+    pub fn manual(&self) -> String {
+        self.source
+            .lines()
+            .map_while(|line| line.strip_prefix("//!"))
+            .map(|line| line.strip_prefix(' ').unwrap_or(line).to_owned() + "\n")
+            .collect()
+    }
+
+    /// The manual's first line.
+    pub fn summary(&self) -> String {
+        self.manual().lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// The pass with these options; the others have their defaults.
+    pub fn make(&self, options: toml::Table) -> Result<Box<dyn Pass>, OptionsError> {
+        (self.make)(options).map_err(|error| OptionsError { pass: self.name, reason: error.message().to_owned() })
+    }
+
+    /// All options with their defaults.
+    pub fn defaults(&self) -> toml::Table {
+        (self.defaults)()
+    }
+}
+
+fn make<P: Pass + DeserializeOwned + 'static>(options: toml::Table) -> Result<Box<dyn Pass>, toml::de::Error> {
+    Ok(Box::new(toml::Value::Table(options).try_into::<P>()?))
+}
+
+fn defaults<P: Default + Serialize>() -> toml::Table {
+    toml::Table::try_from(P::default()).unwrap_or_default()
+}
+
+macro_rules! passes {
+    ($($name:literal => $family:ident / $file:ident :: $pass:ident;)*) => {
+        /// Every pass, by family.
+        pub const PASSES: &[PassInfo] = &[$(PassInfo {
+            name: $name,
+            family: stringify!($family),
+            source: include_str!(concat!(stringify!($family), "/", stringify!($file), ".rs")),
+            make: make::<crate::$family::$file::$pass>,
+            defaults: defaults::<crate::$family::$file::$pass>,
+        }),*];
+    };
+}
+
+passes! {
+    "fold-constants" => canonicalize/fold_constants::FoldConstants;
+    "drop-identity" => canonicalize/drop_identity::DropIdentity;
+    "fold-batchnorm" => canonicalize/fold_batchnorm::FoldBatchnorm;
+    "recognise-layer-norm" => canonicalize/recognise_layer_norm::RecogniseLayerNorm;
+    "recognise-rms-norm" => canonicalize/recognise_rms_norm::RecogniseRmsNorm;
+    "recognise-gelu" => canonicalize/recognise_gelu::RecogniseGelu;
+    "recognise-silu" => canonicalize/recognise_silu::RecogniseSilu;
+    "recognise-softmax" => canonicalize/recognise_softmax::RecogniseSoftmax;
+    "linear-form" => canonicalize/linear_form::LinearForm;
+    "dead-code" => canonicalize/dead_code::DeadCode;
+    "select-sites" => assign/select_sites::SelectSites;
+    "minmax" => assign/minmax::MinMax;
+    "percentile" => assign/percentile::Percentile;
+    "mse" => assign/mse::Mse;
+    "entropy" => assign/entropy::Entropy;
+    "best-percentile" => assign/best_percentile::BestPercentile;
+    "repq" => reparam/repq::RepQ;
+    "legalize" => lower/legalize::Legalize;
+    "opset" => lower/opset::Opset;
+    "insert-qdq" => lower/insert_qdq::InsertQdq;
+}
+
+/// How many operators of each kind have a quantized operand or output in the plan.
+pub fn quantized_kinds(graph: &onnxq_ir::Graph, plan: &onnxq_plan::Plan) -> std::collections::BTreeMap<String, usize> {
+    let mut ops: std::collections::BTreeSet<onnxq_ir::OpId> = std::collections::BTreeSet::new();
+    for (site, _) in plan.entries() {
+        if let onnxq_plan::Site::Operand { op, .. } = site {
+            ops.insert(op);
+        }
+    }
+    let mut kinds = std::collections::BTreeMap::new();
+    for op in ops {
+        *kinds.entry(graph.op(op).op_type().to_owned()).or_insert(0) += 1;
+    }
+    kinds
+}

@@ -1,0 +1,77 @@
+//! `onnxq compare A B --calib DATA`: how far B's outputs are from A's.
+
+use std::fmt::Write as _;
+
+use onnxq_engine::Tract;
+use onnxq_ir::ValueId;
+use onnxq_plan::{Evaluator as _, Request, Sample};
+
+use super::args::CompareArgs;
+use super::quantize::{data_options, input_shapes, threads};
+use super::{note, say};
+use crate::error::Error;
+use crate::measure::{Quality, compare, output_pairs};
+use crate::progress::{Progress as _, Silent, Terminal};
+use crate::report::{output_line, top1_line};
+use crate::samples::Samples;
+use crate::{onnx, synthesize};
+
+pub(crate) fn run(args: &CompareArgs) -> Result<(), Error> {
+    let quality = measure(args)?;
+    if args.json {
+        let json = serde_json::to_string_pretty(&quality).map_err(|error| Error::Broken(error.to_string()))?;
+        say(&(json + "\n"));
+    } else {
+        say(&text(&quality));
+    }
+    Ok(())
+}
+
+fn measure(args: &CompareArgs) -> Result<Quality, Error> {
+    let reference = onnx::read(&args.reference)?;
+    let other = onnx::read(&args.other)?;
+    let pairs = output_pairs(&reference.graph, &other.graph);
+    if pairs.is_empty() {
+        return Err(Error::Option("the models have no output of the same name".to_owned()));
+    }
+    let samples = match &args.data.calib {
+        Some(path) => Samples::open(&reference.graph, &data_options(&args.data, path)?)?,
+        None => {
+            note("no --calib: comparing on made-up inputs; real samples serve better, pass them with --calib DATA");
+            let specs = synthesize::specs(&reference.graph, &input_shapes(&args.data)?);
+            let (values, specs): (Vec<_>, Vec<_>) =
+                specs.map_err(|error| Error::Option(error.to_string()))?.into_iter().unzip();
+            Samples::synthesized(crate::data::synthesize(&specs, 8)?, values)
+        }
+    };
+    let (of_reference, of_other): (Vec<ValueId>, Vec<ValueId>) =
+        pairs.iter().map(|pair| (pair.reference, pair.other)).unzip();
+    let advice = |source| Error::Engine { source, advice: "compare such models in the runtime that they are for".to_owned() };
+    let a = Tract.prepare(&Request { model: &reference, plan: None, taps: &of_reference }).map_err(advice)?;
+    let b = Tract.prepare(&Request { model: &other, plan: None, taps: &of_other }).map_err(advice)?;
+    // Inputs are matched by name.
+    let translate = |sample: &Sample| Sample {
+        index: sample.index,
+        inputs: sample
+            .inputs
+            .iter()
+            .filter_map(|(value, tensor)| {
+                Some((other.graph.find_value(reference.graph.value(*value).name())?, tensor.clone()))
+            })
+            .collect(),
+    };
+    let bar = if args.json { Silent.start("comparing", samples.len()) } else { Terminal.start("comparing", samples.len()) };
+    let stream = samples.stream()?;
+    compare((&*a, &*b), &pairs, stream, samples.labels(), threads(&args.data), &translate, || bar.advance())
+}
+
+fn text(quality: &Quality) -> String {
+    let mut text = format!("SQNR {:.1} dB over {} samples\n", quality.sqnr_db, quality.samples);
+    for output in &quality.outputs {
+        let _ = writeln!(text, "  {}", output_line(output));
+    }
+    if let Some(top1) = &quality.top1 {
+        let _ = writeln!(text, "  top-1 {}", top1_line(top1));
+    }
+    text
+}

@@ -1,0 +1,251 @@
+//! `onnxq IN OUT`: quantizes a model.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use onnxq_engine::Tract;
+use onnxq_ir::{Graph, Model};
+use onnxq_passes::{Exclude, ExcludeRule, Settings};
+
+use super::args::{DataArgs, QuantizeArgs};
+use super::{note, say};
+use crate::data::{DataOptions, Preprocess};
+use crate::driver::{self, Done, Job};
+use crate::error::Error;
+use crate::onnx::output::Destination;
+use crate::onnx::{self, ExternalData, WriteOptions, Written};
+use crate::progress::{Progress, Silent, Terminal};
+use crate::recipe::Recipe;
+use crate::report::{Report, Sizes};
+use crate::samples::Samples;
+use crate::{refuse, synthesize, target};
+
+pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
+    let recipe = recipe(args)?;
+    if args.print_recipe {
+        say(&toml::to_string(&recipe).map_err(|error| Error::Broken(error.to_string()))?);
+        return Ok(());
+    }
+    let input = args.input.as_deref().ok_or_else(|| Error::Option("give a model".to_owned()))?;
+    let target = target::load(&args.target)?;
+    let bits = args.bits.unwrap_or(recipe.bits);
+    target.weight_format(bits.weight).map_err(onnxq_passes::PassError::from)?;
+    bits.activation.map(|bits| target.activation_format(bits)).transpose().map_err(onnxq_passes::PassError::from)?;
+    let rules = args.exclude.iter().map(|text| exclude_rule(text)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(output) = &args.output {
+        Destination::new(output).map_err(onnx::WriteError::from)?;
+    }
+    let model = onnx::read(input)?;
+    if !recipe.is_none()
+        && let Some(reason) = refuse::reason(&model)
+    {
+        return Err(Error::NotYet { model: input.display().to_string(), reason });
+    }
+    check_rules(&model.graph, &args.exclude, &rules)?;
+    let settings = Settings { bits, storage: args.storage.into(), exclude: Exclude::new(rules) };
+    let before = onnx::encoded_len(&model)?;
+    let done = quantize(args, model, &recipe, &target, &settings)?;
+    if args.dry_run {
+        say(&done.plan_text);
+        return Ok(());
+    }
+    let output = args.output.as_deref().ok_or_else(|| Error::Option("give an output".to_owned()))?;
+    let after = onnx::encoded_len(&done.model)?;
+    let report = Report::new(input, output, &recipe, &target, &settings, &done, Sizes { before, after });
+    gate(args, &recipe, &done, &report)?;
+    write(args, &done.model, input, output)?;
+    tell(args, &report);
+    Ok(())
+}
+
+/// The recipe with all that the command line changes in it.
+fn recipe(args: &QuantizeArgs) -> Result<Recipe, Error> {
+    let mut recipe = Recipe::load(&args.recipe)?;
+    if let Some(calibrator) = args.calibrator {
+        recipe.set_calibrator(calibrator.pass())?;
+    }
+    for assignment in &args.set {
+        recipe.set(assignment)?;
+    }
+    Ok(recipe)
+}
+
+fn quantize(
+    args: &QuantizeArgs,
+    model: Model,
+    recipe: &Recipe,
+    target: &onnxq_plan::Target,
+    settings: &Settings,
+) -> Result<Done, Error> {
+    let shapes = input_shapes(&args.data)?;
+    let calibration = match &args.data.calib {
+        Some(path) => Some(Samples::open(&model.graph, &data_options(&args.data, path)?)?),
+        None => None,
+    };
+    let evaluation = match &args.eval {
+        Some(path) => {
+            let options = DataOptions { samples: None, seed: None, ..data_options(&args.data, path)? };
+            Some(Samples::open(&model.graph, &options)?)
+        }
+        None => None,
+    };
+    if !args.quiet {
+        calibration.iter().chain(&evaluation).flat_map(|samples| samples.notes()).for_each(|text| note(text));
+    }
+    let as_read = model.graph.clone();
+    let open = |_: &Model| match &calibration {
+        Some(samples) => Ok(samples.clone()),
+        None => synthesized(&as_read, &shapes, args),
+    };
+    let progress: &dyn Progress = if args.quiet || args.json { &Silent } else { &Terminal };
+    let job = Job {
+        recipe,
+        target,
+        settings,
+        evaluator: &Tract,
+        calibration: &open,
+        evaluation: evaluation.as_ref(),
+        threads: threads(&args.data),
+        progress,
+    };
+    driver::run(model, &job).map_err(|error| advise(error, args))
+}
+
+/// How many samples are made up where none are given.
+const SYNTHESIZED_SAMPLES: usize = 32;
+
+fn synthesized(graph: &Graph, shapes: &BTreeMap<String, Vec<usize>>, args: &QuantizeArgs) -> Result<Samples, Error> {
+    let specs = synthesize::specs(graph, shapes).map_err(|error| Error::Option(error.to_string()))?;
+    let (values, specs): (Vec<_>, Vec<_>) = specs.into_iter().unzip();
+    let count = args.data.samples.map_or(SYNTHESIZED_SAMPLES, std::num::NonZeroUsize::get);
+    if !args.quiet {
+        note("no --calib: calibrating on made-up inputs; real samples serve better, pass them with --calib DATA");
+    }
+    Ok(Samples::synthesized(crate::data::synthesize(&specs, count)?, values))
+}
+
+/// Where inputs are made up, a failure of the engine may be their fault.
+fn advise(error: Error, args: &QuantizeArgs) -> Error {
+    match error {
+        Error::Engine { source, advice } if args.data.calib.is_none() => Error::Engine {
+            source,
+            advice: format!("the inputs were made up: give real ones with --calib, or shapes with --input-shape; {advice}"),
+        },
+        other => other,
+    }
+}
+
+/// What the options say of data at `path`.
+pub(crate) fn data_options(args: &DataArgs, path: &Path) -> Result<DataOptions, Error> {
+    Ok(DataOptions {
+        path: path.to_owned(),
+        preprocess: args.preprocess.as_deref().map(Preprocess::load).transpose()?,
+        samples: args.samples.map(std::num::NonZeroUsize::get),
+        seed: args.seed,
+        decode_tensor: |bytes| onnx::decode_tensor(bytes).map_err(|problem| problem.to_string()),
+    })
+}
+
+/// Threads: as asked, or as many as the process may use.
+pub(crate) fn threads(args: &DataArgs) -> usize {
+    args.threads
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, std::num::NonZeroUsize::get)
+}
+
+pub(crate) fn input_shapes(args: &DataArgs) -> Result<BTreeMap<String, Vec<usize>>, Error> {
+    let parsed = args.input_shape.iter().map(|text| synthesize::parse_input_shape(text));
+    parsed.collect::<Result<_, _>>().map_err(|error| Error::Option(error.to_string()))
+}
+
+fn exclude_rule(text: &str) -> Result<ExcludeRule, Error> {
+    match text.strip_prefix("re:") {
+        None => Ok(ExcludeRule::Name(text.to_owned())),
+        Some(pattern) => regex::Regex::new(pattern)
+            .map(ExcludeRule::Pattern)
+            .map_err(|error| Error::Option(format!("`--exclude {text}`: {}", last_line(&error.to_string())))),
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or(text)
+}
+
+/// A rule that matches nothing is a slip of the pen.
+fn check_rules(graph: &Graph, texts: &[String], rules: &[ExcludeRule]) -> Result<(), Error> {
+    let names: Vec<String> = graph.op_ids().map(|op| onnxq_passes::names::label(graph, op)).collect();
+    for (text, rule) in texts.iter().zip(rules) {
+        if !names.iter().any(|name| rule.matches(name)) {
+            let near = nearest(text.strip_prefix("re:").unwrap_or(text), &names);
+            return Err(Error::Option(format!("`--exclude {text}` matches no node; the nearest are {}", near.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+/// The names most like `wanted`, by the number of edits.
+fn nearest(wanted: &str, names: &[String]) -> Vec<String> {
+    let mut ranked: Vec<(usize, &String)> = names.iter().map(|name| (edits(wanted, name), name)).collect();
+    ranked.sort();
+    ranked.dedup();
+    ranked.into_iter().take(5).map(|(_, name)| format!("`{name}`")).collect()
+}
+
+/// Levenshtein's distance, by characters.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let cost = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = row[j + 1];
+            row[j + 1] = cost;
+        }
+    }
+    row[b.len()]
+}
+
+/// Refuses what is no gain.
+fn gate(args: &QuantizeArgs, recipe: &Recipe, done: &Done, report: &Report) -> Result<(), Error> {
+    if recipe.is_none() || args.allow_noop {
+        return Ok(());
+    }
+    if done.plan.is_empty() {
+        return Err(Error::Refused(report.why_nothing()));
+    }
+    if report.sizes.after > report.sizes.before && args.storage_is_codes() {
+        return Err(Error::Refused(format!(
+            "the result would be larger than the model ({} bytes against {}): what was quantized saves less than scales and \
+             zero points take; nothing was written",
+            report.sizes.after, report.sizes.before
+        )));
+    }
+    Ok(())
+}
+
+impl QuantizeArgs {
+    fn storage_is_codes(&self) -> bool {
+        !matches!(self.storage, super::args::StorageArg::Float)
+    }
+}
+
+fn write(args: &QuantizeArgs, model: &Model, input: &Path, output: &Path) -> Result<Written, Error> {
+    let mut inputs: Vec<PathBuf> = vec![input.to_owned()];
+    inputs.extend(args.data.calib.clone());
+    inputs.extend(args.eval.clone());
+    let external_data = if args.external_data { ExternalData::Always } else { ExternalData::Auto };
+    Ok(onnx::write(model, output, &WriteOptions { external_data, inputs })?)
+}
+
+fn tell(args: &QuantizeArgs, report: &Report) {
+    if args.json {
+        say(&report.json());
+    } else if !args.quiet {
+        say(&report.summary());
+        if args.verbose {
+            say(&report.details());
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! From a recipe to a result: infers, runs the passes in order, gathers what they need, measures, expands.
+//!
+//! The driver knows no method: what is done, and in which order, stands in the recipe.
+
+use std::collections::BTreeMap;
+
+use onnxq_ir::{Model, Tensor, ValueId};
+use onnxq_passes::{Context, Outcome, Promise, Settings, View};
+use onnxq_plan::{Evaluator, Facts, Needs, Plan, Request, Target};
+
+use crate::samples::Samples;
+use crate::error::Error;
+use crate::measure::{Quality, compare};
+use crate::outputs::Watched;
+use crate::progress::Progress;
+use crate::recipe::{Recipe, Step};
+
+/// Everything that a run depends on.
+pub struct Job<'a> {
+    /// The recipe.
+    pub recipe: &'a Recipe,
+    /// The runtime.
+    pub target: &'a Target,
+    /// Bits, storage, exclusions.
+    pub settings: &'a Settings,
+    /// The engine.
+    pub evaluator: &'a dyn Evaluator,
+    /// Calibration samples, opened when they are needed for the first time.
+    pub calibration: &'a dyn Fn(&Model) -> Result<Samples, Error>,
+    /// Samples to measure on; `None` takes the first of the calibration's.
+    pub evaluation: Option<&'a Samples>,
+    /// Threads for calibration and evaluation.
+    pub threads: usize,
+    /// Where progress goes.
+    pub progress: &'a dyn Progress,
+}
+
+/// What a pass did.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The pass.
+    pub pass: &'static str,
+    /// Its promise.
+    pub promise: Promise,
+    /// What it did and left.
+    pub outcome: Outcome,
+}
+
+/// What the measurement stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MeasuredOn {
+    /// `--eval`
+    EvaluationData,
+    /// The first samples of `--calib`.
+    CalibrationData,
+    /// Made-up inputs.
+    SynthesizedInputs,
+}
+
+/// How good the result is, or why that is not known.
+#[derive(Clone, Debug)]
+pub enum Measured {
+    /// The simulation was compared with the float model.
+    Quality {
+        /// The figures.
+        quality: Quality,
+        /// On what.
+        on: MeasuredOn,
+        /// Outputs that the engine can't reach, with the values that stand in.
+        stand_ins: Vec<(String, Vec<String>)>,
+    },
+    /// Nothing was measured.
+    Not(String),
+}
+
+/// A run's result.
+pub struct Done {
+    /// The quantized model, standard operators only.
+    pub model: Model,
+    /// The plan that was lowered.
+    pub plan: Plan,
+    /// The plan as text, with the names of the graph that it was made for.
+    pub plan_text: String,
+    /// What each pass did.
+    pub records: Vec<Record>,
+    /// How good the result is.
+    pub measured: Measured,
+    /// Kinds of operators in the plan, with how many.
+    pub quantized: BTreeMap<String, usize>,
+    /// Samples that calibration saw.
+    pub samples: usize,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+/// Samples to measure on where no evaluation data is given.
+const MEASURED_SAMPLES: usize = 8;
+
+/// Runs the recipe.
+pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
+    let steps = job.recipe.steps()?;
+    let mut run = Run::start(model, job);
+    for (i, step) in steps.iter().enumerate() {
+        run.gather(&steps[i..])?;
+        if step.pass.lowers() {
+            run.measured = run.measure()?;
+            run.plan_text = run.plan.describe(&run.model.graph);
+        }
+        if step.info.family != "canonicalize" && run.float.is_none() {
+            run.float = Some(run.model.clone());
+        }
+        run.step(step)?;
+    }
+    let quantized = run.quantized();
+    let opset = run.model.graph.opset();
+    run.model.graph =
+        onnxq_ir::ops::expand(&run.model.graph, opset).map_err(|error| Error::Broken(error.to_string()))?;
+    verify(&run.model)?;
+    let samples = run.facts.samples();
+    Ok(Done {
+        model: run.model,
+        plan: run.plan,
+        plan_text: run.plan_text,
+        records: run.records,
+        measured: run.measured,
+        quantized,
+        samples,
+        notes: run.notes,
+    })
+}
+
+struct Run<'a> {
+    job: &'a Job<'a>,
+    model: Model,
+    /// The model as it was before any method touched it: what the result is compared with.
+    float: Option<Model>,
+    plan: Plan,
+    plan_text: String,
+    facts: Facts,
+    constants: BTreeMap<ValueId, Tensor>,
+    records: Vec<Record>,
+    measured: Measured,
+    samples: Option<Samples>,
+    notes: Vec<String>,
+}
+
+impl<'a> Run<'a> {
+    fn start(mut model: Model, job: &'a Job<'a>) -> Self {
+        let mut constants = BTreeMap::new();
+        let mut notes = Vec::new();
+        if !job.recipe.is_none() {
+            match job.evaluator.infer(&model) {
+                Ok(inferred) => {
+                    for known in inferred {
+                        model.graph.set_type(known.value, known.tensor_type);
+                        if let Some(tensor) = known.constant {
+                            constants.insert(known.value, tensor);
+                        }
+                    }
+                }
+                Err(error) => notes.push(format!("shapes are not known: {error}")),
+            }
+        }
+        Self {
+            job,
+            model,
+            float: None,
+            plan: Plan::default(),
+            plan_text: String::new(),
+            facts: Facts::default(),
+            constants,
+            records: Vec::new(),
+            measured: Measured::Not("nothing was quantized".to_owned()),
+            samples: None,
+            notes,
+        }
+    }
+
+    /// Gathers what this pass and those after it need, all in one run over the data.
+    fn gather(&mut self, steps: &[Step]) -> Result<(), Error> {
+        let view = View { model: &self.model, plan: &self.plan, settings: self.job.settings, target: self.job.target };
+        let now = steps[0].pass.needs(&view).unmet(&self.facts, &self.model.graph);
+        if now.is_empty() {
+            return Ok(());
+        }
+        let mut needs = Needs::none();
+        for step in steps {
+            needs.extend(step.pass.needs(&view));
+        }
+        let needs = needs.unmet(&self.facts, &self.model.graph);
+        let samples = self.samples()?;
+        let bar = self.job.progress.start("calibrating", samples.len());
+        let stream = samples.stream()?;
+        let threads = self.job.threads;
+        self.facts.observe(self.job.evaluator, &self.model, &needs, stream, threads, || bar.advance())
+    }
+
+    /// The calibration samples, opened at first use.
+    fn samples(&mut self) -> Result<Samples, Error> {
+        if self.samples.is_none() {
+            self.samples = Some((self.job.calibration)(&self.model)?);
+        }
+        Ok(self.samples.clone().expect("just opened"))
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), Error> {
+        let mut cx = Context::new(
+            &mut self.model,
+            &mut self.plan,
+            &mut self.facts,
+            &self.constants,
+            self.job.target,
+            self.job.settings,
+        );
+        step.pass.run(&mut cx)?;
+        let outcome = cx.finish();
+        self.records.push(Record { pass: step.info.name, promise: step.pass.promise(), outcome });
+        Ok(())
+    }
+
+    /// Compares the float model with the simulated plan.
+    fn measure(&mut self) -> Result<Measured, Error> {
+        if self.plan.is_empty() {
+            return Ok(Measured::Not("nothing was quantized".to_owned()));
+        }
+        if self.job.evaluation.is_none() && self.samples.is_none() && self.job.settings.bits.activation.is_some() {
+            return Ok(Measured::Not("the recipe needed no data".to_owned()));
+        }
+        let float = self.float.clone().unwrap_or_else(|| self.model.clone());
+        match self.measure_against(&float) {
+            Ok(measured) => Ok(measured),
+            // The plan needs no run, so that it can't be run is no reason to refuse it.
+            Err(Error::Engine { source, .. }) if self.facts.samples() == 0 => Ok(Measured::Not(source.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn measure_against(&mut self, float: &Model) -> Result<Measured, Error> {
+        let watched = Watched::new(self.job.evaluator, float, &self.model);
+        if watched.pairs.is_empty() {
+            return Ok(Measured::Not("the engine reaches no float output".to_owned()));
+        }
+        let (samples, on) = match self.job.evaluation {
+            Some(samples) => (samples.clone(), MeasuredOn::EvaluationData),
+            None => {
+                let samples = self.samples()?;
+                let on = if samples.is_synthesized() { MeasuredOn::SynthesizedInputs } else { MeasuredOn::CalibrationData };
+                (samples.first(MEASURED_SAMPLES), on)
+            }
+        };
+        let (reference, other): (Vec<ValueId>, Vec<ValueId>) =
+            watched.pairs.iter().map(|pair| (pair.reference, pair.other)).unzip();
+        let evaluator = self.job.evaluator;
+        let float_session = evaluator.prepare(&Request { model: float, plan: None, taps: &reference })?;
+        let request = Request { model: &self.model, plan: Some(&self.plan), taps: &other };
+        let session = evaluator.prepare(&request)?;
+        let bar = self.job.progress.start("measuring", samples.len());
+        let quality = compare(
+            (&*float_session, &*session),
+            &watched.pairs,
+            samples.stream()?,
+            samples.labels(),
+            self.job.threads,
+            &Clone::clone,
+            || bar.advance(),
+        )?;
+        Ok(Measured::Quality { quality, on, stand_ins: watched.stand_ins })
+    }
+
+    /// How many operators of each kind have a site in the plan.
+    fn quantized(&self) -> BTreeMap<String, usize> {
+        onnxq_passes::quantized_kinds(&self.model.graph, &self.plan)
+    }
+}
+
+fn verify(model: &Model) -> Result<(), Error> {
+    let defects = onnxq_ir::verify(&model.graph);
+    match defects.first() {
+        None => Ok(()),
+        Some(defect) => Err(Error::Broken(format!("the result breaks an invariant: {defect}"))),
+    }
+}

@@ -1,0 +1,21 @@
+//! onnxq: an ONNX-to-ONNX quantizing compiler.
+//!
+//! The way of a model: [`onnx::read`], [`driver::run`] with a [`recipe::Recipe`], a [`onnxq_plan::Target`] and
+//! [`samples::Samples`], [`onnx::write`].
+
+pub mod cli;
+pub mod data;
+pub mod driver;
+pub mod error;
+pub mod measure;
+pub mod onnx;
+mod outputs;
+pub mod progress;
+pub mod recipe;
+pub mod refuse;
+pub mod report;
+pub mod samples;
+pub mod synthesize;
+pub mod target;
+
+pub use error::Error;

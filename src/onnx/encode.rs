@@ -1,0 +1,199 @@
+//! IR to messages: all but where weights go and how the whole is framed.
+
+use onnxq_ir::{
+    Attribute, AttributeValue, Declared, Graph, Model, Op, OpId, OpsetImport, Origin, RECOGNISED, Tensor, ValueId,
+};
+
+use super::carried::{CarriedAttribute, CarriedGraph, put, unpack};
+use super::proto::attribute_proto::AttributeType;
+use super::proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
+};
+use super::{tensor, types};
+
+/// Why a model can't be encoded. Each is a fault of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// A recognised operator is left.
+    #[error("recognised operator `{op_type}` (node `{node}`) was not expanded before writing")]
+    Unexpanded {
+        /// The node's name.
+        node: String,
+        /// The operator type.
+        op_type: String,
+    },
+    /// What was carried is not what the reader packed.
+    #[error("what was kept of the file can't be decoded: {0}")]
+    Carried(#[from] prost::DecodeError),
+}
+
+/// The model's message without its graph.
+pub(super) fn model(model: &Model) -> Result<ModelProto, EncodeError> {
+    let mut proto: ModelProto = unpack(&model.carried)?;
+    if model.ir_version != 0 {
+        proto.ir_version = Some(model.ir_version);
+    }
+    proto.opset_import = model.opsets.iter().map(opset_import).collect::<Result<_, _>>()?;
+    let functions = model.functions.iter().map(|function| unpack(&function.encoded));
+    proto.functions = functions.collect::<Result<_, _>>()?;
+    Ok(proto)
+}
+
+fn opset_import(import: &OpsetImport) -> Result<OperatorSetIdProto, EncodeError> {
+    let mut proto: OperatorSetIdProto = unpack(&import.carried)?;
+    put(&mut proto.domain, &import.domain);
+    if import.version != 0 {
+        proto.version = Some(import.version);
+    }
+    Ok(proto)
+}
+
+/// A graph's message without nodes and initializers, and the order of its nodes.
+pub(super) fn frame(graph: &Graph) -> Result<(GraphProto, Vec<OpId>), EncodeError> {
+    let carried: CarriedGraph = unpack(graph.carried())?;
+    let order = node_order(graph, carried.unsorted_below);
+    let mut proto = carried.rest.unwrap_or_default();
+    put(&mut proto.name, graph.name());
+    let declare = |list: &[Declared]| list.iter().map(|declared| value_info(graph, declared)).collect::<Result<_, _>>();
+    proto.input = declare(graph.inputs())?;
+    proto.output = declare(graph.outputs())?;
+    proto.value_info = declare(graph.value_infos())?;
+    for stray in carried.strays {
+        let position = proto.value_info.len().min(stray.position as usize);
+        proto.value_info.insert(position, stray.info.unwrap_or_default());
+    }
+    Ok((proto, order))
+}
+
+/// File order for a graph as it was read; producers before readers otherwise.
+fn node_order(graph: &Graph, unsorted_below: u64) -> Vec<OpId> {
+    let mut file: Vec<OpId> = graph.op_ids().collect();
+    file.sort_unstable_by_key(|&op| (graph.op(op).order_key(), op));
+    let is_as_read = file.iter().all(|op| (op.index() as u64) < unsorted_below);
+    if is_as_read {
+        return file;
+    }
+    let sorted = graph.topological();
+    // What lies on a cycle has no order; leaving it out is not the writer's to decide.
+    if sorted.len() == file.len() { sorted } else { file }
+}
+
+/// The message of one node.
+pub(super) fn node(graph: &Graph, id: OpId) -> Result<NodeProto, EncodeError> {
+    let op = graph.op(id);
+    if op.domain() == RECOGNISED {
+        return Err(EncodeError::Unexpanded { node: op.name().to_owned(), op_type: op.op_type().to_owned() });
+    }
+    let mut proto: NodeProto = unpack(op.carried())?;
+    put(&mut proto.name, op.name());
+    put(&mut proto.op_type, op.op_type());
+    put(&mut proto.domain, op.domain());
+    put(&mut proto.overload, op.overload());
+    proto.input = names(graph, &graph.inputs_of(id));
+    proto.output = names(graph, &graph.outputs_of(id));
+    proto.attribute = attributes(op)?;
+    Ok(proto)
+}
+
+fn names(graph: &Graph, values: &[Option<ValueId>]) -> Vec<String> {
+    values.iter().map(|value| value.map_or_else(String::new, |value| graph.value(value).name().to_owned())).collect()
+}
+
+fn attributes(op: &Op) -> Result<Vec<AttributeProto>, EncodeError> {
+    op.attributes().iter().map(attribute).collect()
+}
+
+fn attribute(attribute: &Attribute) -> Result<AttributeProto, EncodeError> {
+    if let AttributeValue::Opaque(encoded) = &attribute.value {
+        return Ok(unpack(encoded)?);
+    }
+    let carried: CarriedAttribute = unpack(&attribute.carried)?;
+    let mut proto = carried.rest.unwrap_or_default();
+    put(&mut proto.name, &attribute.name);
+    let tensors = |tensors: &[Tensor]| tensors.iter().map(tensor::write).collect::<Result<_, _>>();
+    let kind = match &attribute.value {
+        AttributeValue::Float(value) => {
+            proto.f = unless_absent(*value, carried.value_absent && value.to_bits() == 0);
+            AttributeType::Float
+        }
+        AttributeValue::Int(value) => {
+            proto.i = unless_absent(*value, carried.value_absent && *value == 0);
+            AttributeType::Int
+        }
+        AttributeValue::String(value) => {
+            proto.s = unless_absent(value.clone(), carried.value_absent && value.is_empty());
+            AttributeType::String
+        }
+        AttributeValue::Tensor(value) => {
+            proto.t = Some(Box::new(tensor::write(value)?));
+            AttributeType::Tensor
+        }
+        AttributeValue::Graph(value) => {
+            proto.g = Some(Box::new(body(value)?));
+            AttributeType::Graph
+        }
+        AttributeValue::Floats(values) => {
+            proto.floats.clone_from(values);
+            AttributeType::Floats
+        }
+        AttributeValue::Ints(values) => {
+            proto.ints.clone_from(values);
+            AttributeType::Ints
+        }
+        AttributeValue::Strings(values) => {
+            proto.strings.clone_from(values);
+            AttributeType::Strings
+        }
+        AttributeValue::Tensors(values) => {
+            proto.tensors = tensors(values)?;
+            AttributeType::Tensors
+        }
+        AttributeValue::Graphs(values) => {
+            proto.graphs = values.iter().map(body).collect::<Result<_, _>>()?;
+            AttributeType::Graphs
+        }
+        AttributeValue::Opaque(_) => unreachable!("handled above"),
+    };
+    proto.r#type = unless_absent(kind.into(), carried.type_absent);
+    Ok(proto)
+}
+
+fn unless_absent<T>(value: T, is_absent: bool) -> Option<T> {
+    (!is_absent).then_some(value)
+}
+
+/// A nested graph, whole.
+fn body(graph: &Graph) -> Result<GraphProto, EncodeError> {
+    let (mut proto, order) = frame(graph)?;
+    proto.node = order.into_iter().map(|op| node(graph, op)).collect::<Result<_, _>>()?;
+    for &value in graph.initializers() {
+        if let Some(tensor) = initializer_tensor(graph, value) {
+            proto.initializer.push(named(graph, value, tensor::write(tensor)?));
+        }
+    }
+    Ok(proto)
+}
+
+/// The tensor of an initializer.
+pub(super) fn initializer_tensor(graph: &Graph, value: ValueId) -> Option<&Tensor> {
+    match graph.value(value).origin() {
+        Origin::Constant(tensor) | Origin::Input(Some(tensor)) => Some(tensor),
+        Origin::Input(None) | Origin::Produced | Origin::Captured(_) | Origin::Sparse => None,
+    }
+}
+
+/// The message of an initializer, under its value's name.
+pub(super) fn named(graph: &Graph, value: ValueId, mut proto: TensorProto) -> TensorProto {
+    put(&mut proto.name, graph.value(value).name());
+    proto
+}
+
+fn value_info(graph: &Graph, declared: &Declared) -> Result<ValueInfoProto, EncodeError> {
+    let mut proto: ValueInfoProto = unpack(&declared.carried)?;
+    put(&mut proto.name, graph.value(declared.value).name());
+    // A carried type says more than the IR does; it counts as long as it says the same.
+    if proto.r#type.is_none() || types::value_type(proto.r#type.as_ref()) != declared.value_type {
+        proto.r#type = types::type_proto(&declared.value_type);
+    }
+    Ok(proto)
+}

@@ -1,0 +1,74 @@
+//! Which values of two forms of a model are compared: the float outputs, or what stands in for those out of reach.
+
+use std::collections::BTreeSet;
+
+use onnxq_ir::{ElementType, Graph, Model, ValueId};
+use onnxq_plan::Evaluator;
+
+use crate::measure::Pair;
+
+/// The values to compare.
+pub(crate) struct Watched {
+    pub(crate) pairs: Vec<Pair>,
+    /// Outputs that the engine can't reach, with the values that stand in.
+    pub(crate) stand_ins: Vec<(String, Vec<String>)>,
+}
+
+impl Watched {
+    /// The float outputs of `reference` that the engine reaches, and the last float values before those that it doesn't.
+    pub(crate) fn new(evaluator: &dyn Evaluator, reference: &Model, other: &Model) -> Self {
+        let graph = &reference.graph;
+        let all: Vec<ValueId> = graph.values().collect();
+        let reachable: BTreeSet<ValueId> = evaluator.reachable(graph, &all).into_iter().collect();
+        let mut watched = Self { pairs: Vec::new(), stand_ins: Vec::new() };
+        let mut chosen = BTreeSet::new();
+        for declared in graph.outputs() {
+            let value = declared.value;
+            if reachable.contains(&value) {
+                if is_float(graph, value) {
+                    chosen.insert(value);
+                }
+                continue;
+            }
+            let last = last_reachable(graph, value, &reachable);
+            let names = last.iter().map(|&value| graph.value(value).name().to_owned()).collect();
+            watched.stand_ins.push((graph.value(value).name().to_owned(), names));
+            chosen.extend(last);
+        }
+        for value in chosen {
+            let name = graph.value(value).name();
+            if let Some(other) = other.graph.find_value(name) {
+                watched.pairs.push(Pair { name: name.to_owned(), reference: value, other });
+            }
+        }
+        watched
+    }
+}
+
+/// The last float values before `output` that the engine reaches.
+fn last_reachable(graph: &Graph, output: ValueId, reachable: &BTreeSet<ValueId>) -> BTreeSet<ValueId> {
+    let mut found = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    let mut queue = vec![output];
+    while let Some(value) = queue.pop() {
+        if !seen.insert(value) {
+            continue;
+        }
+        match graph.producer(value) {
+            Some(_) if reachable.contains(&value) && is_float(graph, value) => {
+                found.insert(value);
+            }
+            Some((op, _)) => {
+                queue.extend(graph.inputs_of(op).into_iter().flatten());
+                queue.extend(graph.captures_of(op));
+            }
+            None => {}
+        }
+    }
+    found
+}
+
+/// A value of unknown type is taken for float: that it is none shows when it is run.
+fn is_float(graph: &Graph, value: ValueId) -> bool {
+    graph.tensor_type(value).is_none_or(|known| known.element == ElementType::F32)
+}

@@ -1,0 +1,193 @@
+//! What a run did, for people and for machines.
+
+mod summary;
+
+pub(crate) use summary::{bytes, output_line, top1_line};
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use onnxq_passes::Settings;
+use onnxq_plan::Target;
+use serde::Serialize;
+
+use crate::driver::{Done, Measured, MeasuredOn};
+use crate::measure::Quality;
+use crate::recipe::Recipe;
+
+/// Bytes of the model before and after, all weights included.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Sizes {
+    /// Before.
+    pub before: u64,
+    /// After.
+    pub after: u64,
+}
+
+/// What stayed float for one reason.
+#[derive(Clone, Debug, Serialize)]
+pub struct LeftFloat {
+    /// How many operators of each kind.
+    pub operators: BTreeMap<String, usize>,
+    /// The reason's short name.
+    pub reason: String,
+    /// The reason in words.
+    pub detail: String,
+    /// The nodes.
+    pub nodes: Vec<String>,
+}
+
+/// What one pass did.
+#[derive(Clone, Debug, Serialize)]
+pub struct PassReport {
+    /// The pass.
+    pub pass: &'static str,
+    /// What it does to the model's function.
+    pub promise: String,
+    /// Patches that it applied.
+    pub rewrites: usize,
+    /// Sites that it gave a place in the plan or a quantizer.
+    pub assigned: usize,
+    /// What it looked at and left, with the reason.
+    pub declined: Vec<DeclinedReport>,
+}
+
+/// Something that a pass left as it was.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeclinedReport {
+    /// The node.
+    pub node: String,
+    /// The operator.
+    pub operator: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Output quality, or why there is none.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum QualityReport {
+    /// Measured.
+    Measured {
+        /// On what.
+        on: MeasuredOn,
+        /// The figures.
+        #[serde(flatten)]
+        quality: Quality,
+        /// Outputs out of reach, with what stands in.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        stand_ins: Vec<(String, Vec<String>)>,
+    },
+    /// Not measured.
+    NotMeasured {
+        /// Why.
+        not_measured: String,
+    },
+}
+
+/// The report of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The model that was read.
+    pub input: String,
+    /// The model that was written.
+    pub output: String,
+    /// The recipe.
+    pub recipe: String,
+    /// The target.
+    pub target: String,
+    /// Bits, such as `w8a8`.
+    pub bits: String,
+    /// Samples that calibration saw.
+    pub samples: usize,
+    /// Bytes before and after.
+    pub sizes: Sizes,
+    /// Quantized operators, by kind.
+    pub quantized: BTreeMap<String, usize>,
+    /// What stayed float, by reason.
+    pub left_float: Vec<LeftFloat>,
+    /// How near the simulation is to the float model.
+    pub quality: QualityReport,
+    /// What each pass did.
+    pub passes: Vec<PassReport>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// The report of a run that is done.
+    pub fn new(
+        input: &Path,
+        output: &Path,
+        recipe: &Recipe,
+        target: &Target,
+        settings: &Settings,
+        done: &Done,
+        sizes: Sizes,
+    ) -> Self {
+        Self {
+            input: input.display().to_string(),
+            output: output.display().to_string(),
+            recipe: recipe.name.clone(),
+            target: target.name.clone(),
+            bits: settings.bits.to_string(),
+            samples: done.samples,
+            sizes,
+            quantized: done.quantized.clone(),
+            left_float: left_float(done),
+            quality: quality(&done.measured),
+            passes: done.records.iter().map(pass_report).collect(),
+            notes: done.notes.clone(),
+        }
+    }
+
+    /// The report as JSON, one object.
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).map_or_else(|error| format!("{{\"error\": \"{error}\"}}\n"), |text| text + "\n")
+    }
+}
+
+/// A reason is `short-name: words`.
+fn split_reason(reason: &str) -> (&str, &str) {
+    reason.split_once(": ").unwrap_or((reason, reason))
+}
+
+fn left_float(done: &Done) -> Vec<LeftFloat> {
+    let mut by_reason: BTreeMap<&str, LeftFloat> = BTreeMap::new();
+    for declined in &done.plan.left_float {
+        let (reason, detail) = split_reason(&declined.reason);
+        let group = by_reason.entry(reason).or_insert_with(|| LeftFloat {
+            operators: BTreeMap::new(),
+            reason: reason.to_owned(),
+            detail: detail.to_owned(),
+            nodes: Vec::new(),
+        });
+        *group.operators.entry(declined.op_type.clone()).or_insert(0) += 1;
+        group.nodes.push(declined.site.clone());
+    }
+    by_reason.into_values().collect()
+}
+
+fn quality(measured: &Measured) -> QualityReport {
+    match measured {
+        Measured::Quality { quality, on, stand_ins } => {
+            QualityReport::Measured { on: *on, quality: quality.clone(), stand_ins: stand_ins.clone() }
+        }
+        Measured::Not(why) => QualityReport::NotMeasured { not_measured: why.clone() },
+    }
+}
+
+fn pass_report(record: &crate::driver::Record) -> PassReport {
+    let declined = record.outcome.declined.iter().map(|declined| DeclinedReport {
+        node: declined.site.clone(),
+        operator: declined.op_type.clone(),
+        reason: declined.reason.clone(),
+    });
+    PassReport {
+        pass: record.pass,
+        promise: record.promise.to_string(),
+        rewrites: record.outcome.applied.len(),
+        assigned: record.outcome.assigned,
+        declined: declined.collect(),
+    }
+}

@@ -1,0 +1,131 @@
+//! The report as a person reads it, at a glance.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::driver::MeasuredOn;
+use crate::measure::{OutputQuality, Top1};
+
+use super::{QualityReport, Report};
+
+impl Report {
+    /// The closing summary.
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        let _ = writeln!(text, "{} -> {}", self.input, self.output);
+        let percent = 100.0 * self.sizes.after as f64 / self.sizes.before.max(1) as f64;
+        let before = bytes(self.sizes.before);
+        let _ = writeln!(text, "  size       {before} -> {} ({percent:.0} %)", bytes(self.sizes.after));
+        let samples = if self.samples > 0 { format!(", {} samples", self.samples) } else { String::new() };
+        let _ = writeln!(text, "  recipe     {} {} for {}{samples}", self.recipe, self.bits, self.target);
+        let _ = writeln!(text, "  quantized  {}", counted(&self.quantized));
+        for (i, group) in self.left_float.iter().enumerate() {
+            let head = if i == 0 { "left float" } else { "" };
+            let _ = writeln!(text, "  {head:<10} {}: {}", counted(&group.operators), group.detail);
+        }
+        self.write_quality(&mut text);
+        for note in &self.notes {
+            let _ = writeln!(text, "  note       {note}");
+        }
+        text
+    }
+
+    /// What every pass did, and what it left.
+    pub fn details(&self) -> String {
+        let mut text = String::new();
+        for pass in &self.passes {
+            let _ = writeln!(
+                text,
+                "  {:<22} {:<8} {} rewrites, {} sites, {} declined",
+                pass.pass,
+                pass.promise,
+                pass.rewrites,
+                pass.assigned,
+                pass.declined.len()
+            );
+            for declined in &pass.declined {
+                let _ = writeln!(text, "    `{}` ({}): {}", declined.node, declined.operator, declined.reason);
+            }
+        }
+        text
+    }
+
+    /// Why there is nothing to write.
+    pub fn why_nothing(&self) -> String {
+        if self.left_float.is_empty() {
+            return "nothing was quantized: the model has no operator that the recipe quantizes; nothing was written \
+                    (--allow-noop writes it all the same)"
+                .to_owned();
+        }
+        let reasons: Vec<String> =
+            self.left_float.iter().map(|group| format!("{}: {}", counted(&group.operators), group.detail)).collect();
+        format!(
+            "nothing was quantized ({}); nothing was written (--allow-noop writes it all the same)",
+            reasons.join("; ")
+        )
+    }
+
+    fn write_quality(&self, text: &mut String) {
+        match &self.quality {
+            QualityReport::NotMeasured { not_measured } => {
+                let _ = writeln!(text, "  quality    not measured: {not_measured}");
+            }
+            QualityReport::Measured { on, quality, stand_ins } => {
+                let on = match on {
+                    MeasuredOn::EvaluationData => "on evaluation data",
+                    MeasuredOn::CalibrationData => "on calibration data",
+                    MeasuredOn::SynthesizedInputs => "on synthesized inputs",
+                };
+                let _ = writeln!(
+                    text,
+                    "  quality    simulated against float, {} samples {on}: SQNR {:.1} dB",
+                    quality.samples, quality.sqnr_db
+                );
+                for output in &quality.outputs {
+                    let _ = writeln!(text, "             {}", output_line(output));
+                }
+                for (output, names) in stand_ins {
+                    let _ = writeln!(text, "             `{output}` is out of reach; {} stand in", names.join(", "));
+                }
+                if let Some(top1) = &quality.top1 {
+                    let _ = writeln!(text, "  top-1      {}", top1_line(top1));
+                }
+            }
+        }
+    }
+}
+
+/// One output's figures.
+pub(crate) fn output_line(output: &OutputQuality) -> String {
+    let agreement = output.agreement.map_or_else(String::new, |share| format!(", top-1 agreement {:.1} %", 100.0 * share));
+    format!("`{}` {:.1} dB, cosine {:.6}{agreement}", output.name, output.sqnr_db, output.cosine)
+}
+
+/// Top-1 against labels, with its uncertainty.
+pub(crate) fn top1_line(top1: &Top1) -> String {
+    format!(
+        "{:.2} % (float {:.2} %, difference {:+.2} points, standard error {:.2})",
+        100.0 * top1.quantized,
+        100.0 * top1.reference,
+        100.0 * (top1.quantized - top1.reference),
+        100.0 * top1.standard_error
+    )
+}
+
+/// `21 Linear, 1 Conv`
+fn counted(kinds: &BTreeMap<String, usize>) -> String {
+    if kinds.is_empty() {
+        return "nothing".to_owned();
+    }
+    kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Bytes in a unit that fits.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [(&str, f64); 3] = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
+    let number = bytes as f64;
+    UNITS
+        .iter()
+        .find(|(_, size)| number >= *size)
+        .map_or_else(|| format!("{bytes} bytes"), |(unit, size)| format!("{:.2} {unit}", number / size))
+}

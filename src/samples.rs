@@ -1,0 +1,114 @@
+//! Samples for the engine: real data or made-up inputs, by the graph's values, as often as they are wanted.
+
+use std::sync::Arc;
+
+use onnxq_ir::{ElementType, Graph, Origin, ValueId};
+use onnxq_plan::Sample;
+
+use crate::data::{self, DataOptions, DataSet, InputSpec};
+use crate::error::Error;
+
+/// Samples, opened and checked. Cloning shares them.
+#[derive(Clone)]
+pub struct Samples {
+    source: Arc<Source>,
+    limit: usize,
+}
+
+enum Source {
+    Data { set: DataSet, inputs: Vec<ValueId> },
+    Synthesized { samples: Vec<data::Sample>, inputs: Vec<ValueId> },
+}
+
+/// One pass over samples.
+pub type Stream = Box<dyn Iterator<Item = Result<Sample, Error>> + Send>;
+
+impl Samples {
+    /// Opens data for the inputs of a graph.
+    pub fn open(graph: &Graph, options: &DataOptions) -> Result<Self, Error> {
+        let (specs, inputs) = input_specs(graph);
+        let set = DataSet::open(&specs, options)?;
+        let limit = set.len();
+        Ok(Self { source: Arc::new(Source::Data { set, inputs }), limit })
+    }
+
+    /// Made-up samples; their places are those of `inputs`.
+    pub fn synthesized(samples: Vec<data::Sample>, inputs: Vec<ValueId>) -> Self {
+        let limit = samples.len();
+        Self { source: Arc::new(Source::Synthesized { samples, inputs }), limit }
+    }
+
+    /// The first `limit` of these samples.
+    #[must_use]
+    pub fn first(&self, limit: usize) -> Self {
+        Self { source: Arc::clone(&self.source), limit: self.limit.min(limit) }
+    }
+
+    /// How many there are; at least one.
+    pub fn len(&self) -> usize {
+        self.limit
+    }
+
+    /// Never: data without samples are refused when they are opened.
+    pub fn is_empty(&self) -> bool {
+        self.limit == 0
+    }
+
+    /// Whether the inputs are made up.
+    pub fn is_synthesized(&self) -> bool {
+        matches!(*self.source, Source::Synthesized { .. })
+    }
+
+    /// Class labels, by the sample's index.
+    pub fn labels(&self) -> Option<&[i64]> {
+        match &*self.source {
+            Source::Data { set, .. } => set.labels(),
+            Source::Synthesized { .. } => None,
+        }
+    }
+
+    /// What a person should know about the data.
+    pub fn notes(&self) -> &[String] {
+        match &*self.source {
+            Source::Data { set, .. } => set.notes(),
+            Source::Synthesized { .. } => &[],
+        }
+    }
+
+    /// A pass over the samples; their indices count from 0.
+    pub fn stream(&self) -> Result<Stream, Error> {
+        let source = Arc::clone(&self.source);
+        let by_value = move |(index, sample): (usize, data::Sample)| {
+            let (Source::Data { inputs, .. } | Source::Synthesized { inputs, .. }) = &*source;
+            let inputs = sample.inputs.into_iter().map(|(place, tensor)| (inputs[place], tensor)).collect();
+            Sample { index, inputs }
+        };
+        Ok(match &*self.source {
+            Source::Data { set, .. } => {
+                let stream = set.stream()?.take(self.limit).enumerate();
+                Box::new(stream.map(move |(index, sample)| Ok(by_value((index, sample?)))))
+            }
+            Source::Synthesized { samples, .. } => {
+                let samples: Vec<data::Sample> = samples.iter().take(self.limit).cloned().collect();
+                Box::new(samples.into_iter().enumerate().map(move |sample| Ok(by_value(sample))))
+            }
+        })
+    }
+}
+
+/// What data must give: the graph's tensor inputs, and their values in the same order.
+fn input_specs(graph: &Graph) -> (Vec<InputSpec>, Vec<ValueId>) {
+    let mut specs = Vec::new();
+    let mut values = Vec::new();
+    for declared in graph.inputs() {
+        let value = graph.value(declared.value);
+        let tensor_type = declared.value_type.tensor().cloned();
+        specs.push(InputSpec {
+            name: value.name().to_owned(),
+            tensor_type: tensor_type.unwrap_or(onnxq_ir::TensorType { element: ElementType::F32, shape: None }),
+            has_default: matches!(value.origin(), Origin::Input(Some(_))),
+        });
+        values.push(declared.value);
+    }
+    (specs, values)
+}
