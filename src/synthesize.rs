@@ -107,7 +107,7 @@ struct Input<'g> {
 /// was made for.
 ///
 /// `shapes` are those the user gives by `--input-shape`. Sizes that nobody gives: those of dimensions with the same
-/// name, 1 for a batch (the first axis, and what is called so), 224 for the axes of an image, else 32. Kinds, the first
+/// name, 1 for a batch (the first axis or what a recurrent operator takes for it, and what is called so), 224 for the axes of an image, else 32. Kinds, the first
 /// that fits:
 /// - bool: true;
 /// - what picks rows of a table (Gather, OneHot), directly or with a constant added: uniform in the table's rows, the
@@ -136,7 +136,7 @@ pub fn specs(
     let found: Vec<Evidence> = inputs.iter().map(|input| evidence(graph, input.value, input.dims.len())).collect();
     let images: Vec<Option<Image>> =
         inputs.iter().zip(&found).map(|(input, evidence)| Image::of(input, evidence)).collect();
-    let shapes = shapes::settle(&inputs, &images, &listing)?;
+    let shapes = shapes::settle(&inputs, &found, &images, &listing)?;
     let specs = inputs.iter().zip(found).zip(images).zip(shapes).map(|(((input, evidence), image), shape)| {
         let kind = kind(input, evidence, image.as_ref(), &shape);
         (input.value, SynthSpec { name: input.name.to_owned(), element: input.element, shape, kind })
@@ -217,6 +217,12 @@ fn is_float(element: ElementType) -> bool {
     matches!(element, ElementType::F32 | ElementType::F64 | ElementType::F16 | ElementType::BF16)
 }
 
+/// What is masked is no mask.
+fn is_called_mask(name: &str) -> bool {
+    let name = name.to_lowercase();
+    name.contains("mask") && !name.contains("masked")
+}
+
 fn kind(input: &Input<'_>, evidence: Evidence, image: Option<&Image>, shape: &[usize]) -> SynthKind {
     if input.element == ElementType::Bool {
         return SynthKind::Constant(1.0);
@@ -224,7 +230,7 @@ fn kind(input: &Input<'_>, evidence: Evidence, image: Option<&Image>, shape: &[u
     if let Some((low, high)) = evidence.rows {
         return SynthKind::Uniform { low, high };
     }
-    if evidence.is_mask() || input.name.to_lowercase().contains("mask") {
+    if evidence.is_mask() || is_called_mask(input.name) {
         return SynthKind::Constant(1.0);
     }
     if !is_float(input.element) {

@@ -26,7 +26,7 @@ use crate::{Exclude, PassInfo, Storage};
 /// Checks a fixture on which the pass fires, or has nothing to do.
 macro_rules! check {
     ($fixture:literal) => {{
-        let diff = $crate::testing::check($fixture);
+        let diff = $crate::testing::fires($fixture);
         let (folder, case) = $fixture.split_once('/').expect("a folder and a case");
         let mut settings = insta::Settings::clone_current();
         settings.set_prepend_module_to_snapshot(false);
@@ -40,7 +40,7 @@ macro_rules! check {
 /// Checks a fixture that the pass leaves as it is, for this reason.
 macro_rules! check_declined {
     ($fixture:literal, $reason:literal) => {
-        $crate::testing::check_declined($fixture, $reason)
+        $crate::testing::declines($fixture, $reason)
     };
 }
 
@@ -155,7 +155,7 @@ fn settings() -> Settings {
 }
 
 /// Checks a fixture; returns the difference of the texts.
-pub(crate) fn check(name: &str) -> String {
+pub(crate) fn fires(name: &str) -> String {
     let mut fixture = Fixture::load(name);
     let (before, text) = (fixture.model.clone(), print(&fixture.model, Weights::Hash));
     let (promise, outcome) = fixture.run();
@@ -175,7 +175,7 @@ pub(crate) fn check(name: &str) -> String {
 }
 
 /// Checks a fixture that must stay as it is.
-pub(crate) fn check_declined(name: &str, reason: &str) {
+pub(crate) fn declines(name: &str, reason: &str) {
     let mut fixture = Fixture::load(name);
     let text = print(&fixture.model, Weights::Full);
     let (_, outcome) = fixture.run();

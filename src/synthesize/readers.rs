@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use onnxq_ir::ops::{BatchNormalization, Cast, Gather, Squeeze, Transpose, Unsqueeze, axis_from_front, constant_tensor};
+use onnxq_ir::ops::{
+    BatchNormalization, Cast, Gather, Squeeze, Transpose, Unsqueeze, axis_from_front, constant_tensor,
+};
 use onnxq_ir::{Dim, ElementType, Graph, OpId, Origin, Slot, Tensor, TensorType, Use, ValueId};
 
 use super::affine::Affine;
@@ -19,6 +21,8 @@ pub(super) struct Evidence {
     pub(super) compared: BTreeSet<i64>,
     /// The layout that spatial operators read.
     pub(super) spatial: Option<Spatial>,
+    /// The axis that a recurrent operator takes for the batch.
+    pub(super) batch_axis: Option<usize>,
     /// Its distribution.
     pub(super) statistics: Option<Statistics>,
     /// 1 leaves a score as it is, 0 makes it very small.
@@ -173,6 +177,8 @@ impl<'g> Walk<'g> {
             (comparison, 0 | 1) if COMPARISONS.contains(&comparison) => self.comparison(trail, reader.op, slot),
             (spatial, 0) if SPATIAL.contains(&spatial) => self.spatial(trail, reader.op),
             ("MatMul" | "Gemm", 0 | 1) => self.normalised(trail),
+            // Sequences are [length, batch, size] there, states [directions, batch, size].
+            ("LSTM" | "GRU" | "RNN", 0 | 5 | 6) => self.found.batch_axis = self.found.batch_axis.or(trail.axis(1)),
             _ => {}
         }
     }
@@ -206,10 +212,7 @@ impl<'g> Walk<'g> {
         let is_index = slot == usize::from(!is_one_hot);
         if !is_index {
             if slot == 0 {
-                // The axes stay where they are if a list of indices picks.
-                let indices = graph.input(op, 1).and_then(|value| constant(&trail.scope, value));
-                let keeps = graph.op(op).is("Gather") && indices.is_some_and(|indices| indices.rank() == 1);
-                let axes = trail.axes.clone().filter(|_| keeps);
+                let axes = picked_axes(trail, op);
                 self.follow(&Trail { axes, channels_are_whole: false, ..trail.clone() }, op);
             }
             return;
@@ -255,9 +258,7 @@ impl<'g> Walk<'g> {
 
     fn spatial(&mut self, trail: &Trail<'g>, op: OpId) {
         let is_plane = trail.axes.as_ref().is_some_and(|axes| axes.len() == 4);
-        if let (true, None, Some(height), Some(width)) =
-            (is_plane, &self.found.spatial, trail.axis(2), trail.axis(3))
-        {
+        if let (true, None, Some(height), Some(width)) = (is_plane, &self.found.spatial, trail.axis(2), trail.axis(3)) {
             self.found.spatial = Some(Spatial { channel_axis: trail.axis(1), sides: [height, width] });
         }
         match BatchNormalization::at(trail.graph(), op) {
@@ -295,6 +296,18 @@ impl<'g> Walk<'g> {
 fn reads(graph: &Graph, value: ValueId) -> usize {
     let is_shape = |reader: &Use| graph.op(reader.op).is("Shape") || graph.op(reader.op).is("Size");
     graph.readers(value).iter().filter(|reader| !is_shape(reader)).count()
+}
+
+/// The axes behind a Gather: a list of indices leaves them where they are, a single one takes one away.
+fn picked_axes(trail: &Trail<'_>, op: OpId) -> Option<Vec<Option<usize>>> {
+    let gather = Gather::at(trail.graph(), op)?;
+    let mut axes = trail.axes.clone()?;
+    match constant(&trail.scope, gather.indices)?.rank() {
+        0 => drop(axes.remove(axis_from_front(gather.axis, axes.len())?)),
+        1 => {}
+        _ => return None,
+    }
+    Some(axes)
 }
 
 fn rearranged_axes(graph: &Graph, op: OpId, axes: &[Option<usize>]) -> Option<Vec<Option<usize>>> {

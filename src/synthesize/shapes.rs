@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use onnxq_ir::Dim;
 
+use super::readers::Evidence;
 use super::{Image, Input, SynthesisError, escaped};
 
 /// The usual side of a picture.
@@ -36,6 +37,7 @@ pub fn parse_input_shape(text: &str) -> Result<(String, Vec<usize>), SynthesisEr
 /// The whole shape of each input, in their order.
 pub(super) fn settle(
     inputs: &[Input<'_>],
+    found: &[Evidence],
     images: &[Option<Image>],
     listing: &dyn Fn() -> String,
 ) -> Result<Vec<Vec<usize>>, SynthesisError> {
@@ -45,22 +47,22 @@ pub(super) fn settle(
     }
     // Batches first: what is a batch anywhere is one everywhere.
     for usual in [Usual::Batch, Usual::ImageSide] {
-        for (input, image) in inputs.iter().zip(images) {
+        for ((input, evidence), image) in inputs.iter().zip(found).zip(images) {
             for (axis, dim) in input.dims.iter().enumerate() {
                 if let Dim::Symbol(symbol) = dim
-                    && Usual::of(axis, dim, image.as_ref()) == usual
+                    && Usual::of(axis, dim, evidence, image.as_ref()) == usual
                 {
                     named.sizes.entry(symbol).or_insert(usual.size());
                 }
             }
         }
     }
-    let shapes = inputs.iter().zip(images).map(|(input, image)| {
+    let shapes = inputs.iter().zip(found).zip(images).map(|((input, evidence), image)| {
         let size = |(axis, dim): (usize, &Dim)| match (dim, input.given) {
             (_, Some(given)) => given[axis],
             (Dim::Known(size), None) => *size,
             (Dim::Symbol(symbol), None) => named.size(symbol),
-            (Dim::Unknown, None) => Usual::of(axis, dim, image.as_ref()).size(),
+            (Dim::Unknown, None) => Usual::of(axis, dim, evidence, image.as_ref()).size(),
         };
         input.dims.iter().enumerate().map(size).collect()
     });
@@ -76,7 +78,7 @@ enum Usual {
 }
 
 impl Usual {
-    fn of(axis: usize, dim: &Dim, image: Option<&Image>) -> Self {
+    fn of(axis: usize, dim: &Dim, evidence: &Evidence, image: Option<&Image>) -> Self {
         let called = match dim {
             Dim::Symbol(name) => name.to_lowercase(),
             Dim::Known(_) | Dim::Unknown => String::new(),
@@ -84,8 +86,11 @@ impl Usual {
         if image.is_some_and(|image| image.sides.contains(&axis)) {
             return Self::ImageSide;
         }
-        let is_length = LENGTHS.iter().any(|length| called.contains(length));
-        if called.contains("batch") || (axis == 0 && !is_length) { Self::Batch } else { Self::Other }
+        let is_batch = match evidence.batch_axis {
+            Some(batch_axis) => axis == batch_axis,
+            None => axis == 0 && !LENGTHS.iter().any(|length| called.contains(length)),
+        };
+        if is_batch || called.contains("batch") { Self::Batch } else { Self::Other }
     }
 
     fn size(self) -> usize {

@@ -222,9 +222,13 @@ fn normalisation_in_the_graph_tells_the_range() {
     let expected = SynthKind::Gaussian { mean: vec![100.0, 110.0, 120.0], std: vec![4.0; 3], axis: 1 };
     assert_eq!(normalised(&|_, _| {}), expected);
     // Shapes are not read for their elements, but another reader of the elements says that this is a residual of sorts.
-    let shape = |model: &mut Model, x| { model.op("Shape", &[x]); };
+    let shape = |model: &mut Model, x| {
+        model.op("Shape", &[x]);
+    };
     assert_eq!(normalised(&shape), expected);
-    let relu = |model: &mut Model, x| { model.op("Relu", &[x]); };
+    let relu = |model: &mut Model, x| {
+        model.op("Relu", &[x]);
+    };
     assert_eq!(normalised(&relu), SynthKind::Natural { channel_axis: Some(1) });
 }
 
@@ -310,6 +314,9 @@ fn masks_by_name_and_by_use() {
         model.kind()
     };
     assert_eq!(named, SynthKind::Constant(1.0));
+    let mut model = Model::new();
+    model.input("masked_image", ElementType::F32, &fixed(&[1, 3, 8, 8]));
+    assert_eq!(model.kind(), SynthKind::Natural { channel_axis: Some(1) });
 
     let added = |one: f32, low: f32| {
         let mut model = Model::new();
@@ -377,24 +384,32 @@ fn equal_names_are_equal_and_the_users_sizes_win() {
 }
 
 #[test]
+fn a_recurrent_operator_says_which_axis_is_the_batch() {
+    let mut model = Model::new();
+    let x = model.input("x", ElementType::F32, &[Dim::Unknown, Dim::Unknown, Dim::Known(4)]);
+    let state = model.input("state", ElementType::F32, &[Dim::Known(2), Dim::Unknown, Dim::Known(8)]);
+    let first = model.constant(Tensor::scalar(0i64));
+    let h = model.op("Gather", &[state, first]);
+    let axes = model.constant(Tensor::new(vec![1], vec![0i64]));
+    let h = model.op("Unsqueeze", &[h, axes]);
+    let (w, r) = (model.weight(&[1, 24, 4]), model.weight(&[1, 24, 8]));
+    let lengths = model.input("lengths", ElementType::I32, &[symbol("N")]);
+    let bias = model.weight(&[1, 48]);
+    model.op("GRU", &[x, w, r, bias, lengths, h]);
+    let shapes: [&[usize]; 3] = [&[32, 1, 4], &[2, 1, 8], &[1]];
+    assert_eq!(model.shapes(&[]), shapes);
+}
+
+#[test]
 fn shapes_that_do_not_fit_are_refused() {
     let message = |shapes: &[(&str, &[usize])]| {
         let mut model = Model::new();
         model.input("x", ElementType::F32, &[symbol("N"), Dim::Known(3)]);
         model.specs(shapes).expect_err("refused").to_string()
     };
-    assert_eq!(
-        message(&[("X", &[1, 3])]),
-        "`--input-shape`: no input `X` needs data; those that do: `x` float[N, 3]"
-    );
-    assert_eq!(
-        message(&[("x", &[1, 3, 1])]),
-        "`--input-shape`: `x` has 2 dimensions, not 3; inputs: `x` float[N, 3]"
-    );
-    assert_eq!(
-        message(&[("x", &[1, 4])]),
-        "`--input-shape`: dimension 1 of `x` is 3, not 4; inputs: `x` float[N, 3]"
-    );
+    assert_eq!(message(&[("X", &[1, 3])]), "`--input-shape`: no input `X` needs data; those that do: `x` float[N, 3]");
+    assert_eq!(message(&[("x", &[1, 3, 1])]), "`--input-shape`: `x` has 2 dimensions, not 3; inputs: `x` float[N, 3]");
+    assert_eq!(message(&[("x", &[1, 4])]), "`--input-shape`: dimension 1 of `x` is 3, not 4; inputs: `x` float[N, 3]");
 }
 
 #[test]

@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use onnxq_numerics::fake_channels;
 use onnxq_plan::Quantizer;
-use tract_onnx::tract_core::internal::*;
+use tract_onnx::tract_core::internal::{
+    AxesMapping, AxisChangeConsequence, AxisOp, DatumTypeExt, EvalContext, EvalOp, InOut, IntoTValue, IntoTensor, Op,
+    OutletId, SpecialOps, StaticName, TValue, TVec, TractResult, TypedFact, TypedModel, TypedNode, TypedOp, args_1,
+    as_op, ensure, op_as_typed_op, op_out_of_plan, tvec,
+};
 use tract_onnx::tract_hir::infer::{InferenceResult, Solver, TensorProxy, check_input_arity, check_output_arity};
 use tract_onnx::tract_hir::internal::Expansion;
 
@@ -19,6 +23,15 @@ impl Fake {
     /// The operator for a quantizer.
     pub(crate) fn new(quantizer: Arc<Quantizer>) -> Self {
         Self { quantizer }
+    }
+
+    /// Whether each element is quantized alone, wherever it stands.
+    fn is_elementwise(&self) -> bool {
+        match &*self.quantizer {
+            Quantizer::Tensor(_) | Quantizer::Log(_) => true,
+            Quantizer::Channels { .. } => false,
+            Quantizer::Bias(scales) => scales.len() == 1,
+        }
     }
 }
 
@@ -58,6 +71,21 @@ impl TypedOp for Fake {
 
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         Ok(tvec!(inputs[0].datum_type.fact(inputs[0].shape.clone())))
+    }
+
+    fn axes_mapping(&self, inputs: &[&TypedFact], outputs: &[&TypedFact]) -> TractResult<AxesMapping> {
+        AxesMapping::natural(inputs, outputs)
+    }
+
+    fn change_axes(
+        &self,
+        model: &TypedModel,
+        node: &TypedNode,
+        _io: InOut,
+        change: &AxisOp,
+    ) -> TractResult<Option<AxisChangeConsequence>> {
+        // Transpositions may pass where no axis matters: they then melt into a product, as they do without a plan.
+        Ok(self.is_elementwise().then(|| AxisChangeConsequence::new(model, node, None, change)))
     }
 }
 

@@ -13,7 +13,9 @@ const LONGEST_REASON: usize = 300;
 /// What tract said, and about which node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// The node that tract names, as tract names it: it may carry a suffix.
+    /// The number of the operator's id, where it is known.
+    pub op: Option<usize>,
+    /// The node that is named: out of a guarded call by tract's name, elsewhere by the file's.
     pub node: Option<String>,
     /// What it says, shortened.
     pub reason: String,
@@ -40,7 +42,7 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> TractResult<T>) -> Result<T, Fai
                 [only] => only.clone(),
                 [outer, .., cause] => format!("{cause} ({outer})"),
             };
-            Err(Failure { node, reason: shorten(&reason) })
+            Err(Failure { op: None, node, reason: shorten(&reason) })
         }
         Err(payload) => {
             let message = payload
@@ -48,7 +50,8 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> TractResult<T>) -> Result<T, Fai
                 .map(String::as_str)
                 .or_else(|| payload.downcast_ref::<&str>().copied())
                 .unwrap_or("no message");
-            Err(Failure { node: node_name(message), reason: shorten(&format!("internal error of tract: {message}")) })
+            let reason = shorten(&format!("internal error of tract: {message}"));
+            Err(Failure { op: None, node: node_name(message), reason })
         }
     }
 }
@@ -65,6 +68,13 @@ fn install_hook() {
             }
         }));
     });
+}
+
+impl Failure {
+    /// A failure that no node is to blame for.
+    pub(crate) fn of(reason: impl Into<String>) -> Self {
+        Self { op: None, node: None, reason: reason.into() }
+    }
 }
 
 /// The quoted name after the first `#<number>`, the form in which tract writes nodes.

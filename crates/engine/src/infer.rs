@@ -3,14 +3,16 @@
 //! What is reported holds for every input that the graph declares: sizes that are not fixed stay symbols throughout, and
 //! a constant is reported only where no symbol is in it.
 
-use onnxq_ir::{Dim, Graph, Model, OpId, TensorType, ValueId};
+use onnxq_ir::{Dim, ElementType, Model, OpId, TensorType, ValueId};
 use onnxq_plan::{EngineError, Inferred};
 use tract_onnx::prelude::InferenceModelExt;
 use tract_onnx::tract_core::internal::{TDim, TypedFact, TypedModel};
 
 use crate::NAME;
 use crate::guard::{Failure, guarded};
-use crate::load::{Fed, find_node, load, nodes_by_name};
+use crate::load::{Fed, load};
+use crate::marked::Marked;
+use crate::quantize::{has_small_codes, replace_codecs};
 use crate::support::reachable;
 use crate::tensor::{HalfFloats, element_type, from_tract};
 
@@ -19,8 +21,10 @@ const ATTEMPTS: usize = 32;
 
 /// See [`onnxq_plan::Evaluator::infer`].
 pub(crate) fn infer(model: &Model) -> Result<Vec<Inferred>, EngineError> {
-    let expanded = crate::expanded(&model.graph);
-    let graph = expanded.as_ref();
+    let mut marked = Marked::float(&model.graph);
+    let handed_over = marked.expand().and_then(|()| replace_codecs(&mut marked));
+    handed_over.map_err(prepare_error)?;
+    let graph = marked.graph.as_ref();
     let values: Vec<ValueId> = graph
         .values()
         .filter(|&value| graph.producer(value).is_some() && model.graph.try_value(value).is_some())
@@ -31,26 +35,30 @@ pub(crate) fn infer(model: &Model) -> Result<Vec<Inferred>, EngineError> {
         if targets.is_empty() {
             return Ok(Vec::new());
         }
-        match typed(model, graph, &targets) {
+        match typed(model, &marked, &targets) {
             Ok(inferred) => return Ok(inferred),
             Err(failure) => {
-                let nodes = nodes_by_name(graph);
-                let culprit = failure.node.as_deref().and_then(|name| find_node(&nodes, name));
+                let culprit = failure.op.and_then(|index| graph.op_ids().find(|op| op.index() == index));
                 match culprit {
-                    Some((_, op)) if refused.len() < ATTEMPTS && !refused.contains(&op) => refused.push(op),
-                    _ => return Err(EngineError::Prepare { engine: NAME, node: failure.node, reason: failure.reason }),
+                    Some(op) if refused.len() < ATTEMPTS && !refused.contains(&op) => refused.push(op),
+                    _ => return Err(prepare_error(failure)),
                 }
             }
         }
     }
 }
 
-fn typed(model: &Model, graph: &Graph, targets: &[ValueId]) -> Result<Vec<Inferred>, Failure> {
+fn prepare_error(failure: Failure) -> EngineError {
+    EngineError::Prepare { engine: NAME, node: failure.node, reason: failure.reason }
+}
+
+fn typed(model: &Model, marked: &Marked<'_>, targets: &[ValueId]) -> Result<Vec<Inferred>, Failure> {
     // An input with a default may be given other data: nothing may follow from the default.
-    let loaded = load(model, graph, targets, HalfFloats::Kept, |_| Fed::Declared)?;
+    let mut loaded = load(model, &marked.graph, targets, HalfFloats::Kept, |_| Fed::Declared)?;
+    marked.install(&mut loaded);
     let symbols = loaded.symbols;
     let inference = loaded.model;
-    let typed = guarded(|| inference.into_typed())?;
+    let typed = guarded(|| inference.into_typed()).map_err(|failure| loaded.names.translate(&failure))?;
     let mut found = facts(&typed, targets, &symbols)?;
     // Simplifying finds more constants. Where it fails, what is known stands.
     if let Ok(simple) = guarded(|| typed.into_decluttered())
@@ -68,7 +76,11 @@ fn typed(model: &Model, graph: &Graph, targets: &[ValueId]) -> Result<Vec<Inferr
             }
         }
     }
-    Ok(found.into_iter().flatten().collect())
+    // Codes of a smaller type are in a byte here: the byte's type is not the value's.
+    let bytes_are_bytes = !has_small_codes(&model.graph);
+    let is_byte = |element| matches!(element, ElementType::I8 | ElementType::U8);
+    let found = found.into_iter().flatten();
+    Ok(found.filter(|it| bytes_are_bytes || !is_byte(it.tensor_type.element)).collect())
 }
 
 /// What the facts about the outputs say of the values that they stand for.

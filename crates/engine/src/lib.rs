@@ -12,13 +12,14 @@ mod fake;
 mod guard;
 mod infer;
 mod load;
+mod marked;
 mod quantize;
 mod session;
 mod simulate;
 mod support;
 mod tensor;
-
-use std::borrow::Cow;
+#[cfg(test)]
+mod tests;
 
 use onnxq_ir::{Graph, Model, ValueId};
 use onnxq_plan::{EngineError, Evaluator, Inferred, Request, Session};
@@ -55,9 +56,4 @@ impl Evaluator for Tract {
     fn reachable(&self, graph: &Graph, values: &[ValueId]) -> Vec<ValueId> {
         support::reachable(graph, values, &[])
     }
-}
-
-/// The graph with recognised operators spelled in ONNX's own.
-pub(crate) fn expanded(graph: &Graph) -> Cow<'_, Graph> {
-    Cow::Borrowed(graph)
 }

@@ -11,8 +11,8 @@ use onnxq_ir::{
 };
 use rustc_hash::FxHashMap;
 use tract_onnx::pb;
-use tract_onnx::prelude::{Datum, DatumType, InferenceFact, InferenceModel};
-use tract_onnx::tract_core::internal::{HashMap, OutletId, TDim, bail};
+use tract_onnx::prelude::{DatumType, InferenceFact, InferenceModel};
+use tract_onnx::tract_core::internal::{HashMap, OutletId, TDim, TractErrorContext, bail};
 use tract_onnx::tract_core::ops::konst::Const;
 
 use crate::guard::{Failure, guarded};
@@ -73,8 +73,56 @@ pub(crate) struct Loaded {
     pub inputs: Vec<ValueId>,
     /// The dimension names that became symbols, with these.
     pub symbols: Vec<(TDim, String)>,
-    /// Where values are in the model.
-    pub outlets: HashMap<String, OutletId>,
+    /// What tract's names of nodes mean.
+    pub names: NodeNames,
+    /// Where values are in the model, by tract's names.
+    outlets: HashMap<String, OutletId>,
+}
+
+impl Loaded {
+    /// Where a value of the graph that was handed over is.
+    pub(crate) fn outlet(&self, value: ValueId) -> Option<OutletId> {
+        self.outlets.get(&value_name("", value)).copied()
+    }
+}
+
+/// What a value is called in tract. Names of the file are not handed over: tract appends to names, takes some for
+/// expressions, and fails where two nodes have one, all of which files may contain.
+fn value_name(prefix: &str, value: ValueId) -> String {
+    format!("{prefix}v{}", value.index())
+}
+
+/// What a node is called in tract.
+fn op_name(prefix: &str, op: OpId) -> String {
+    format!("{prefix}n{}", op.index())
+}
+
+/// The nodes' own names, to tell which one an error of tract's is about.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeNames(FxHashMap<usize, String>);
+
+impl NodeNames {
+    /// The names of a graph's nodes.
+    fn of(graph: &Graph, upstream: &Upstream) -> Self {
+        let ops = graph.op_ids().filter(|&op| upstream.has_op(op));
+        Self(ops.map(|op| (op.index(), crate::support::node_name(graph, op).to_owned())).collect())
+    }
+
+    /// The same failure in the file's names.
+    pub(crate) fn translate(&self, failure: &Failure) -> Failure {
+        let found = failure.node.as_deref().and_then(|name| self.find(name));
+        let pieces: Vec<&str> =
+            failure.reason.split('"').map(|piece| self.find(piece).map_or(piece, |(_, name)| name)).collect();
+        Failure { op: found.map(|(op, _)| op), node: found.map(|(_, name)| name.to_owned()), reason: pieces.join("\"") }
+    }
+
+    /// The node that a name of tract's means, inner nodes being their owner: its id's number and its own name.
+    fn find(&self, name: &str) -> Option<(usize, &str)> {
+        let digits = name.strip_prefix('n')?;
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        let op: usize = digits[..end].parse().ok()?;
+        Some((op, self.0.get(&op)?))
+    }
 }
 
 /// Hands over the part of the model's graph that `targets` need.
@@ -110,35 +158,40 @@ pub(crate) fn load(
     }
     let sources = inputs.iter().map(|(value, _, _)| *value).chain(constants.iter().map(|(value, _)| *value));
     let proto = skeleton(model, graph, &upstream, sources, halves)?;
-    let mut loaded = guarded(|| {
+    let names = NodeNames::of(graph, &upstream);
+    let parsed = guarded(|| {
         let parsed = tract_onnx::onnx().with_ignore_value_info(true).parse(&proto, None)?;
         if let Some(name) = parsed.unresolved_inputs.first() {
             bail!("value `{name}` comes from nowhere");
         }
-        Ok(Loaded { model: parsed.model, inputs: Vec::new(), symbols: Vec::new(), outlets: parsed.outlets_by_name })
-    })?;
+        Ok(parsed)
+    });
     drop(proto);
+    let parsed = parsed.map_err(|failure| names.translate(&failure))?;
+    let (model, outlets) = (parsed.model, parsed.outlets_by_name);
+    let mut loaded = Loaded { model, inputs: Vec::new(), symbols: Vec::new(), names, outlets };
     for (value, tensor) in constants {
         let tensor = to_tract(&tensor, halves).map_err(|reason| at(graph, value, &reason))?;
-        set_constant(&mut loaded, graph.value(value).name(), tensor)?;
+        set_constant(&mut loaded, value, tensor)?;
     }
     set_inputs(&mut loaded, graph, &inputs, halves)?;
     guarded(|| {
-        let outputs: Vec<OutletId> = targets.iter().map(|&value| loaded.outlets[graph.value(value).name()]).collect();
+        let outputs: Option<Vec<OutletId>> = targets.iter().map(|&value| loaded.outlet(value)).collect();
+        let outputs = outputs.context("a value that is asked for was not handed over")?;
         loaded.model.select_output_outlets(&outputs)
     })?;
     Ok(loaded)
 }
 
 fn at(graph: &Graph, value: ValueId, reason: &str) -> Failure {
-    Failure { node: Some(graph.value(value).name().to_owned()), reason: reason.to_owned() }
+    Failure { op: None, node: Some(graph.value(value).name().to_owned()), reason: reason.to_owned() }
 }
 
-/// Turns the source of this name into a constant.
-fn set_constant(loaded: &mut Loaded, name: &str, tensor: tract_onnx::prelude::Tensor) -> Result<(), Failure> {
-    let outlet = loaded.outlets[name];
+/// Turns the source of a value into a constant.
+fn set_constant(loaded: &mut Loaded, value: ValueId, tensor: tract_onnx::prelude::Tensor) -> Result<(), Failure> {
     let tensor = Arc::new(tensor);
     guarded(|| {
+        let outlet = loaded.outlet(value).context("a constant was not handed over")?;
         let mut fact = InferenceFact::dt_shape(tensor.datum_type(), tensor.shape());
         fact.value = Arc::clone(&tensor).into();
         loaded.model.nodes_mut()[outlet.node].op = Box::new(Const::new(tensor)?);
@@ -169,7 +222,7 @@ fn set_inputs(
             (_, None) => InferenceFact::dt(datum),
         };
         facts.push(fact);
-        outlets.push(loaded.outlets[graph.value(*value).name()]);
+        outlets.extend(loaded.outlet(*value));
         loaded.inputs.push(*value);
     }
     guarded(|| {
@@ -206,7 +259,7 @@ fn skeleton(
     sources: impl Iterator<Item = ValueId>,
     halves: HalfFloats,
 ) -> Result<pb::ModelProto, Failure> {
-    let names = Names { graph, around: None };
+    let names = Names { graph, prefix: String::new(), around: None };
     let node: Vec<pb::NodeProto> = graph
         .topological()
         .into_iter()
@@ -214,7 +267,7 @@ fn skeleton(
         .map(|op| node(&names, op, halves))
         .collect::<Result<_, _>>()?;
     // Types are stated after parsing; the proto needs some.
-    let input = sources.map(|value| value_info(graph.value(value).name(), DatumType::F32, None)).collect();
+    let input = sources.map(|value| value_info(value_name("", value), DatumType::F32, None)).collect();
     let mut opset_import: Vec<pb::OperatorSetIdProto> = model
         .opsets
         .iter()
@@ -230,17 +283,18 @@ fn skeleton(
     })
 }
 
-/// Names of values in a body: what it captures goes by the outer graph's name.
+/// Names of values and nodes in a body: what it captures goes by the outer graph's name.
 struct Names<'a> {
     graph: &'a Graph,
+    prefix: String,
     around: Option<&'a Names<'a>>,
 }
 
 impl<'a> Names<'a> {
-    fn of(&self, value: ValueId) -> &'a str {
+    fn of(&self, value: ValueId) -> String {
         match (self.graph.value(value).origin(), self.around) {
             (Origin::Captured(outer), Some(around)) => around.of(*outer),
-            _ => self.graph.value(value).name(),
+            _ => value_name(&self.prefix, value),
         }
     }
 
@@ -257,28 +311,35 @@ fn node(names: &Names<'_>, id: OpId, halves: HalfFloats) -> Result<pb::NodeProto
     let op = names.graph.op(id);
     let list = |slots: Vec<Option<ValueId>>| {
         let mut slots: Vec<String> =
-            slots.into_iter().map(|value| value.map_or("", |value| names.of(value)).to_owned()).collect();
+            slots.into_iter().map(|value| value.map_or_else(String::new, |value| names.of(value))).collect();
         // tract takes an empty name at the end for an operand.
         while slots.last().is_some_and(String::is_empty) {
             slots.pop();
         }
         slots
     };
-    let attribute = op.attributes().iter().map(|attribute| attribute_proto(names, attribute, halves));
+    let attribute = op.attributes().iter().map(|attribute| attribute_proto(names, id, attribute, halves));
     Ok(pb::NodeProto {
         input: list(names.graph.inputs_of(id)),
         output: list(names.graph.outputs_of(id)),
-        name: op.name().to_owned(),
+        name: op_name(&names.prefix, id),
         op_type: op.op_type().to_owned(),
         domain: op.domain().to_owned(),
-        attribute: attribute
-            .collect::<Result<_, String>>()
-            .map_err(|reason| Failure { node: Some(crate::support::node_name(names.graph, id).to_owned()), reason })?,
+        attribute: attribute.collect::<Result<_, String>>().map_err(|reason| Failure {
+            op: None,
+            node: Some(crate::support::node_name(names.graph, id).to_owned()),
+            reason,
+        })?,
         ..Default::default()
     })
 }
 
-fn attribute_proto(names: &Names<'_>, attribute: &Attribute, halves: HalfFloats) -> Result<pb::AttributeProto, String> {
+fn attribute_proto(
+    names: &Names<'_>,
+    id: OpId,
+    attribute: &Attribute,
+    halves: HalfFloats,
+) -> Result<pb::AttributeProto, String> {
     use pb::attribute_proto::AttributeType as Kind;
     let mut proto = pb::AttributeProto { name: attribute.name.clone(), ..Default::default() };
     let kind = match &attribute.value {
@@ -304,7 +365,7 @@ fn attribute_proto(names: &Names<'_>, attribute: &Attribute, halves: HalfFloats)
             Kind::Tensor
         }
         AttributeValue::Graph(value) => {
-            proto.g = Some(body(names, value, halves)?);
+            proto.g = Some(body(names, id, value, halves)?);
             Kind::Graph
         }
         AttributeValue::Ints(value) => {
@@ -324,7 +385,7 @@ fn attribute_proto(names: &Names<'_>, attribute: &Attribute, halves: HalfFloats)
             Kind::Tensors
         }
         AttributeValue::Graphs(value) => {
-            proto.graphs = value.iter().map(|it| body(names, it, halves)).collect::<Result<_, _>>()?;
+            proto.graphs = value.iter().map(|it| body(names, id, it, halves)).collect::<Result<_, _>>()?;
             Kind::Graphs
         }
         AttributeValue::Opaque(_) => return Err(format!("attribute `{}` is of a kind not supported", attribute.name)),
@@ -335,16 +396,17 @@ fn attribute_proto(names: &Names<'_>, attribute: &Attribute, halves: HalfFloats)
 
 /// A body. Its constants, and outer constants that it captures, are written into it: tract asks for constants in many
 /// places where it would get a value from outside.
-fn body(around: &Names<'_>, graph: &Graph, halves: HalfFloats) -> Result<pb::GraphProto, String> {
-    let names = Names { graph, around: Some(around) };
+fn body(around: &Names<'_>, owner: OpId, graph: &Graph, halves: HalfFloats) -> Result<pb::GraphProto, String> {
+    let prefix = op_name(&around.prefix, owner) + "_";
+    let names = Names { graph, prefix, around: Some(around) };
     let node = graph.topological().into_iter().map(|op| node(&names, op, halves).map_err(|failure| failure.reason));
     let node = node.collect::<Result<_, String>>()?;
     let mut initializer = Vec::new();
     for value in graph.values() {
         if let Some(tensor) = names.constant(value) {
-            initializer.push(tensor_proto(names.of(value), tensor, halves)?);
+            initializer.push(tensor_proto(&names.of(value), tensor, halves)?);
         } else if let Origin::Input(Some(tensor)) = graph.value(value).origin() {
-            initializer.push(tensor_proto(names.of(value), tensor, halves)?);
+            initializer.push(tensor_proto(&names.of(value), tensor, halves)?);
         }
     }
     let declared = |list: &[onnxq_ir::Declared]| {
@@ -360,7 +422,7 @@ fn body(around: &Names<'_>, graph: &Graph, halves: HalfFloats) -> Result<pb::Gra
     Ok(pb::GraphProto { node, input, output, initializer, name: graph.name().to_owned(), ..Default::default() })
 }
 
-fn value_info(name: &str, datum: DatumType, dims: Option<&[Dim]>) -> pb::ValueInfoProto {
+fn value_info(name: String, datum: DatumType, dims: Option<&[Dim]>) -> pb::ValueInfoProto {
     use pb::tensor_shape_proto::{Dimension, dimension::Value};
     let elem_type = crate::tensor::element_type(datum).map_or(1, ElementType::code);
     let dimension = |dim: &Dim| Dimension {
@@ -373,7 +435,7 @@ fn value_info(name: &str, datum: DatumType, dims: Option<&[Dim]>) -> pb::ValueIn
     let shape = dims.map(|dims| pb::TensorShapeProto { dim: dims.iter().map(dimension).collect() });
     let tensor = pb::type_proto::Tensor { elem_type, shape };
     pb::ValueInfoProto {
-        name: name.to_owned(),
+        name,
         r#type: Some(pb::TypeProto { value: Some(pb::type_proto::Value::TensorType(tensor)), ..Default::default() }),
         ..Default::default()
     }
@@ -400,21 +462,4 @@ fn tensor_proto(name: &str, tensor: &Tensor, halves: HalfFloats) -> Result<pb::T
         Data::Packed(bytes) => proto.raw_data = bytes.to_vec(),
     }
     Ok(proto)
-}
-
-/// Node names of the model's main graph, to find which node a name of tract's means.
-pub(crate) fn nodes_by_name(graph: &Graph) -> FxHashMap<&str, OpId> {
-    graph.topological().into_iter().map(|op| (crate::support::node_name(graph, op), op)).collect()
-}
-
-/// The node that a name of tract's means: tract appends to the names of nodes that it makes out of one.
-pub(crate) fn find_node<'a>(nodes: &FxHashMap<&'a str, OpId>, name: &str) -> Option<(&'a str, OpId)> {
-    let mut prefix = name;
-    loop {
-        if let Some((known, op)) = nodes.get_key_value(prefix) {
-            return Some((known, *op));
-        }
-        let (at, _) = prefix.char_indices().rev().find(|(at, _)| *at > 0)?;
-        prefix = &prefix[..at];
-    }
 }

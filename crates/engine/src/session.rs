@@ -13,13 +13,12 @@ use tract_onnx::prelude::{InferenceModelExt, IntoTValue, TValue, TractResult, Ty
 use tract_onnx::tract_core::internal::{OutletId, TVec, TypedSimplePlan, TypedSimpleState, format_err};
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::plan::eval;
-use tract_onnx::tract_hir::internal::expand;
 
 use crate::NAME;
-use crate::fake::Fake;
 use crate::guard::{Failure, guarded};
-use crate::load::{Fed, Upstream, find_node, load, nodes_by_name};
-use crate::simulate::Marked;
+use crate::load::{Fed, Loaded, NodeNames, Upstream, load};
+use crate::marked::Marked;
+use crate::quantize::replace_codecs;
 use crate::tensor::{HalfFloats, show, show_tract, to_tract};
 
 /// How many sets of input shapes have a plan at a time: each holds packed copies of the weights.
@@ -56,22 +55,17 @@ impl<'a> TractSession<'a> {
             plans.push(entry);
             return Ok(plan);
         }
-        let plan = Tapped::new(&self.request, shapes).map(Arc::new).map_err(|failure| self.refusal(failure))?;
+        let plan = Tapped::new(&self.request, shapes).map(Arc::new).map_err(refusal)?;
         if plans.len() == PLANS {
             plans.remove(0);
         }
         plans.push((shapes.clone(), Arc::clone(&plan)));
         Ok(plan)
     }
+}
 
-    fn refusal(&self, failure: Failure) -> EngineError {
-        let nodes = nodes_by_name(&self.request.model.graph);
-        let node = failure.node.map(|name| match find_node(&nodes, &name) {
-            Some((known, _)) => known.to_owned(),
-            None => name,
-        });
-        EngineError::Prepare { engine: NAME, node, reason: failure.reason }
-    }
+fn refusal(failure: Failure) -> EngineError {
+    EngineError::Prepare { engine: NAME, node: failure.node, reason: failure.reason }
 }
 
 impl Session for TractSession<'_> {
@@ -100,15 +94,19 @@ struct Tapped {
     constants: Vec<(ValueId, TValue)>,
     /// Dimensions that only running tells are left: tract's own loop resolves them.
     open_dims: bool,
+    /// To say which node fails.
+    names: NodeNames,
 }
 
 impl Tapped {
     fn new(request: &Request<'_>, shapes: &Shapes) -> Result<Self, Failure> {
         let graph = &request.model.graph;
-        let marked = match request.plan {
+        let mut marked = match request.plan {
             Some(plan) => Marked::simulated(graph, plan)?,
             None => Marked::float(graph),
         };
+        marked.expand()?;
+        replace_codecs(&mut marked)?;
         let (mut direct, mut computed) = (Vec::new(), Vec::new());
         for &tap in request.taps {
             match (marked.seen(tap) == tap, graph.value(tap).origin()) {
@@ -121,16 +119,12 @@ impl Tapped {
             None => Fed::Default,
         };
         let seen: Vec<ValueId> = computed.iter().map(|&tap| marked.seen(tap)).collect();
-        let (model, inputs) = optimized(request, &marked, &seen, fed)?;
-        Self::of(model, inputs, &computed, direct)
+        let optimized = optimized(request, marked, &seen, fed)?;
+        Self::of(optimized, &computed, direct)
     }
 
-    fn of(
-        model: TypedModel,
-        inputs: Vec<ValueId>,
-        computed: &[ValueId],
-        direct: Vec<ValueId>,
-    ) -> Result<Self, Failure> {
+    fn of(optimized: Optimized, computed: &[ValueId], direct: Vec<ValueId>) -> Result<Self, Failure> {
+        let Optimized { model, inputs, names } = optimized;
         let mut taps: FxHashMap<OutletId, Vec<ValueId>> = FxHashMap::default();
         let mut constants = Vec::new();
         guarded(|| {
@@ -144,31 +138,33 @@ impl Tapped {
         })?;
         let facts = || model.nodes().iter().flat_map(|node| node.outputs.iter().map(|output| &output.fact));
         let open_dims = facts().any(|fact| fact.shape.as_concrete().is_none());
-        let plan = guarded(|| TypedSimplePlan::new(model))?;
+        let plan = guarded(|| TypedSimplePlan::new(model)).map_err(|failure| names.translate(&failure))?;
         let steps = steps(&plan);
-        Ok(Self { plan, inputs, taps, steps, direct, constants, open_dims })
+        Ok(Self { plan, inputs, taps, steps, direct, constants, open_dims, names })
     }
 }
 
-/// The part of the graph that `targets` need, typed, optimized, with the targets as outputs.
+struct Optimized {
+    model: TypedModel,
+    /// The inputs that the model has.
+    inputs: Vec<ValueId>,
+    names: NodeNames,
+}
+
+/// The part of the graph that `targets` need, typed and optimized, with the targets as outputs.
 fn optimized(
     request: &Request<'_>,
-    marked: &Marked<'_>,
+    marked: Marked<'_>,
     targets: &[ValueId],
     fed: impl Fn(ValueId) -> Fed,
-) -> Result<(TypedModel, Vec<ValueId>), Failure> {
-    let expanded = crate::expanded(&marked.graph);
-    let graph = expanded.as_ref();
-    let mut loaded = load(request.model, graph, targets, HalfFloats::Widened, fed)?;
-    for (value, quantizer) in &marked.fakes {
-        if let Some(outlet) = loaded.outlets.get(graph.value(*value).name()) {
-            loaded.model.node_mut(outlet.node).op = expand(Fake::new(Arc::clone(quantizer)));
-        }
-    }
-    drop(expanded);
-    let model = loaded.model;
-    let model = guarded(|| model.into_typed()?.into_optimized())?;
-    Ok((model, loaded.inputs))
+) -> Result<Optimized, Failure> {
+    let mut loaded = load(request.model, &marked.graph, targets, HalfFloats::Widened, fed)?;
+    marked.install(&mut loaded);
+    // Baked weights live in the copy of the graph: they go before tract packs its own.
+    drop(marked);
+    let Loaded { model, inputs, names, .. } = loaded;
+    let model = guarded(|| model.into_typed()?.into_optimized()).map_err(|failure| names.translate(&failure))?;
+    Ok(Optimized { model, inputs, names })
 }
 
 /// The plan's order, with what can be freed when.
@@ -195,7 +191,7 @@ fn steps(plan: &TypedSimplePlan) -> Vec<Step> {
 struct State {
     shapes: Shapes,
     tapped: Arc<Tapped>,
-    state: TypedSimpleState,
+    turn: TypedSimpleState,
 }
 
 struct TractRunner<'s> {
@@ -233,17 +229,21 @@ impl Runner for TractRunner<'_> {
             inputs.push(to_tract(tensor, HalfFloats::Widened).map_err(&failed)?.into_tvalue());
         }
         let outcome = if tapped.open_dims {
-            tapped.run_resolving(&mut state.state, inputs, see)
+            tapped.run_resolving(&mut state.turn, inputs, see)
         } else {
-            tapped.run(&mut state.state, inputs, see)
+            tapped.run(&mut state.turn, inputs, see)
         };
         match outcome {
+            Ok(()) => {
+                self.states.push(state);
+                Ok(())
+            }
             // After a failure the state is of no use.
-            Ok(()) => self.states.push(state),
-            Err(Failure { node: Some(node), reason }) => return Err(failed(format!("at node `{node}`: {reason}"))),
-            Err(Failure { node: None, reason }) => return Err(failed(reason)),
+            Err(failure) => {
+                let Failure { node, reason, .. } = tapped.names.translate(&failure);
+                Err(failed(node.map(|node| format!("at node `{node}`: ")).unwrap_or_default() + &reason))
+            }
         }
-        Ok(())
     }
 }
 
@@ -265,15 +265,21 @@ impl TractRunner<'_> {
             return Ok(self.states.remove(at));
         }
         let tapped = self.session.plan(&shapes)?;
-        let state = guarded(|| tapped.plan.spawn()).map_err(|failure| self.session.refusal(failure))?;
+        let turn = guarded(|| tapped.plan.spawn()).map_err(|failure| refusal(tapped.names.translate(&failure)))?;
         if self.states.len() == PLANS {
             self.states.remove(0);
         }
-        Ok(State { shapes, tapped, state })
+        Ok(State { shapes, tapped, turn })
     }
 }
 
 impl Tapped {
+    /// The failure with the node that was being computed, where it names none.
+    fn blame(&self, node: usize, failure: Failure) -> Failure {
+        let node = failure.node.unwrap_or_else(|| self.plan.model().node(node).name.clone());
+        Failure { node: Some(node), ..failure }
+    }
+
     fn show(&self, node: usize, values: &[TValue], see: &mut dyn FnMut(&Shown<'_>)) {
         for (slot, tensor) in values.iter().enumerate() {
             for &value in self.taps.get(&OutletId::new(node, slot)).into_iter().flatten() {
@@ -297,7 +303,8 @@ impl Tapped {
                     state.turn_state.values[node] = None;
                 }
                 state.compute_one_with_inputs(step.node, inputs)
-            })?;
+            })
+            .map_err(|failure| self.blame(step.node, failure))?;
             if let Some(values) = &state.turn_state.values[step.node] {
                 self.show(step.node, values, see);
             }
@@ -316,9 +323,9 @@ impl Tapped {
         see: &mut dyn FnMut(&Shown<'_>),
     ) -> Result<(), Failure> {
         let outcome: TractResult<_> = state.run_plan_with_eval(inputs, |context, op_state, node, inputs| {
-            let values = guarded(|| eval(context, op_state, node, inputs)).map_err(|failure| match failure.node {
-                Some(name) => format_err!("#0 \"{name}\" {}", failure.reason),
-                None => format_err!("{}", failure.reason),
+            let values = guarded(|| eval(context, op_state, node, inputs)).map_err(|failure| {
+                let Failure { reason, .. } = failure;
+                format_err!("{reason}").context(format!("#{} \"{}\"", node.id, node.name))
             })?;
             self.show(node.id, &values, see);
             TractResult::Ok(values)

@@ -5,32 +5,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use onnxq_ir::{Attribute, Graph, Op, OpId, Output, Patch, RECOGNISED, Tensor, ValueId};
+use onnxq_ir::{Graph, OpId, Output, Patch, Tensor, ValueId};
 use onnxq_plan::{Plan, Quantizer, Site};
 use rustc_hash::FxHashMap;
 
 use crate::fake::quantize;
 use crate::guard::Failure;
-
-/// The type of the marker operators.
-const MARKER: &str = "Fake";
-
-/// A graph with a plan laid over it.
-pub(crate) struct Marked<'a> {
-    /// The graph, with markers.
-    pub graph: Cow<'a, Graph>,
-    /// What each marker stands for: the marker's output, and its quantizer.
-    pub fakes: Vec<(ValueId, Arc<Quantizer>)>,
-    /// Where a value goes by another one, because all who read it see it quantized.
-    renamed: FxHashMap<ValueId, ValueId>,
-}
+use crate::marked::{Marked, Marker};
 
 impl<'a> Marked<'a> {
-    /// The graph as it is.
-    pub(crate) fn float(graph: &'a Graph) -> Self {
-        Self { graph: Cow::Borrowed(graph), fakes: Vec::new(), renamed: FxHashMap::default() }
-    }
-
     /// The graph under a plan; sites without a quantizer are float.
     pub(crate) fn simulated(graph: &'a Graph, plan: &Plan) -> Result<Self, Failure> {
         let sites: Vec<(Site, &Quantizer)> =
@@ -41,7 +24,7 @@ impl<'a> Marked<'a> {
         let mut marking = Marking {
             graph,
             patch: Patch::new(graph, "simulate", anchor),
-            fakes: Vec::new(),
+            markers: Vec::new(),
             renamed: FxHashMap::default(),
             baked: FxHashMap::default(),
         };
@@ -56,22 +39,17 @@ impl<'a> Marked<'a> {
                 marking.operand(*op, *slot, quantizer)?;
             }
         }
-        let Marking { patch, fakes, renamed, .. } = marking;
+        let Marking { patch, markers, renamed, .. } = marking;
         let mut copy = graph.clone();
-        patch.apply(&mut copy).map_err(|error| Failure { node: None, reason: error.to_string() })?;
-        Ok(Self { graph: Cow::Owned(copy), fakes, renamed })
-    }
-
-    /// The value that stands for `value` as its readers see it.
-    pub(crate) fn seen(&self, value: ValueId) -> ValueId {
-        self.renamed.get(&value).copied().unwrap_or(value)
+        patch.apply(&mut copy).map_err(|error| Failure::of(error.to_string()))?;
+        Ok(Self { graph: Cow::Owned(copy), markers, renamed })
     }
 }
 
 struct Marking<'a> {
     graph: &'a Graph,
     patch: Patch,
-    fakes: Vec<(ValueId, Arc<Quantizer>)>,
+    markers: Vec<(ValueId, Marker)>,
     renamed: FxHashMap<ValueId, ValueId>,
     /// The tensors of constants that are quantized for all readers.
     baked: FxHashMap<ValueId, Tensor>,
@@ -81,7 +59,7 @@ impl Marking<'_> {
     fn value(&mut self, value: ValueId, quantizer: &Quantizer) -> Result<(), Failure> {
         let graph = self.graph;
         if graph.try_value(value).is_none() {
-            return Err(Failure { node: None, reason: "the plan speaks of a value that is gone".to_owned() });
+            return Err(Failure::of("the plan speaks of a value that is gone"));
         }
         let quantized = if let Some(tensor) = graph.constant(value) {
             let baked = self.bake(value, tensor, quantizer)?;
@@ -102,7 +80,7 @@ impl Marking<'_> {
         let graph = self.graph;
         let value = graph.try_op(op).filter(|it| slot < it.input_arity()).and_then(|_| graph.input(op, slot));
         let Some(value) = value else {
-            return Err(Failure { node: None, reason: "the plan speaks of an operand that is gone".to_owned() });
+            return Err(Failure::of("the plan speaks of an operand that is gone"));
         };
         let quantized = if let Some(tensor) = self.baked.get(&value).or_else(|| graph.constant(value)).cloned() {
             let baked = self.bake(value, &tensor, quantizer)?;
@@ -119,17 +97,17 @@ impl Marking<'_> {
 
     /// A marker that reads `from`; its output is named after `value`.
     fn mark(&mut self, value: ValueId, from: ValueId, quantizer: &Quantizer) -> ValueId {
-        let number = Attribute::int("site", self.fakes.len() as i64);
         let hint = format!("{}_fake", self.graph.value(value).name());
-        let op = Op::new(RECOGNISED, MARKER, vec![number]).named(hint.clone());
+        let marker = Marker::Fake(Arc::new(quantizer.clone()));
+        let op = marker.op().named(hint.clone());
         let (_, outputs) = self.patch.op(self.graph, op, &[Some(from)], &[Output::New(hint)]);
         let output = outputs[0].expect("a new output");
-        self.fakes.push((output, Arc::new(quantizer.clone())));
+        self.markers.push((output, marker));
         output
     }
 
     fn bake(&self, value: ValueId, tensor: &Tensor, quantizer: &Quantizer) -> Result<Tensor, Failure> {
-        let fail = |reason: String| Failure { node: Some(self.graph.value(value).name().to_owned()), reason };
+        let fail = |reason: String| Failure { op: None, node: Some(self.graph.value(value).name().to_owned()), reason };
         let Some(floats) = tensor.to_f32() else {
             return Err(fail(format!("the plan quantizes a constant of {}", tensor.element())));
         };
@@ -137,9 +115,4 @@ impl Marking<'_> {
         quantize(quantizer, tensor.shape(), &mut floats).map_err(|error| fail(error.to_string()))?;
         Ok(Tensor::new(tensor.shape().to_vec(), floats))
     }
-}
-
-/// Whether an operator is a marker.
-pub(crate) fn is_marker(op: &Op) -> bool {
-    op.is_recognised(MARKER)
 }

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use onnxq_ir::{Attribute, AttributeValue, ElementType, Graph, Op, OpId, RECOGNISED, ValueId};
 use onnxq_plan::UnsupportedOp;
 
+use crate::marked::DOMAIN as MARKERS;
+
 /// Operators of ONNX's own domain that tract has and computes right.
 ///
 /// Left out although tract has them: random operators (no two runs agree), and QuantizeLinear and DequantizeLinear,
@@ -199,6 +201,9 @@ const ML: &[&str] = &[
     "TreeEnsembleClassifier",
 ];
 
+/// Recognised operators, all of whose expansions tract has.
+const EXPANDED: &[&str] = &["Gelu", "LayerNorm", "Linear", "RmsNorm", "Silu", "Softmax"];
+
 /// The operators of `graph`, its bodies included, among those that `wanted` says, that can't be run.
 pub(crate) fn refused(graph: &Graph, wanted: impl Fn(OpId) -> bool) -> Vec<UnsupportedOp> {
     let mut found: BTreeMap<String, (u64, UnsupportedOp)> = BTreeMap::new();
@@ -278,7 +283,8 @@ fn lacking(graph: &Graph, id: OpId) -> Option<String> {
         "" | "ai.onnx" => ONNX.contains(&op.op_type()),
         "com.microsoft" => MICROSOFT.contains(&op.op_type()),
         "ai.onnx.ml" => ML.contains(&op.op_type()),
-        RECOGNISED => true,
+        RECOGNISED => EXPANDED.contains(&op.op_type()),
+        MARKERS => true,
         _ => false,
     };
     if !known {

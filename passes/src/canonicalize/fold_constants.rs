@@ -177,4 +177,14 @@ mod tests {
     fn size() {
         check_declined!("fold-constants/size", "size");
     }
+
+    #[test]
+    fn random() {
+        check_declined!("fold-constants/random", "random");
+    }
+
+    #[test]
+    fn type_() {
+        check_declined!("fold-constants/type", "type");
+    }
 }
