@@ -80,14 +80,15 @@ pub struct Done {
     pub model: Model,
     /// The plan that was lowered.
     pub plan: Plan,
+    /// The graph and its plan as they were before lowering, which is what the simulation runs: tests compare it with what
+    /// a runtime makes of the result. `None` where no pass lowers. Weights are shared.
+    pub simulated: Option<(Model, Plan)>,
     /// The plan as text, with the names of the graph that it was made for.
     pub plan_text: String,
     /// What each pass did.
     pub records: Vec<Record>,
     /// How good the result is.
     pub measured: Measured,
-    /// Kinds of operators in the plan, with how many.
-    pub quantized: BTreeMap<String, usize>,
     /// Samples that calibration saw.
     pub samples: usize,
     /// What a person should know.
@@ -106,13 +107,13 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
         if step.pass.lowers() {
             run.measured = run.measure()?;
             run.plan_text = run.plan.describe(&run.model.graph);
+            run.simulated.get_or_insert_with(|| (run.model.clone(), run.plan.clone()));
         }
         if step.info.family != "canonicalize" && run.float.is_none() {
             run.float = Some(run.model.clone());
         }
         run.step(step)?;
     }
-    let quantized = run.quantized();
     let opset = run.model.graph.opset();
     run.model.graph =
         onnxq_ir::ops::expand(&run.model.graph, opset).map_err(|error| Error::Broken(error.to_string()))?;
@@ -121,10 +122,10 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
     Ok(Done {
         model: run.model,
         plan: run.plan,
+        simulated: run.simulated,
         plan_text: run.plan_text,
         records: run.records,
         measured: run.measured,
-        quantized,
         samples,
         notes: run.notes,
     })
@@ -136,6 +137,7 @@ struct Run<'a> {
     /// The model as it was before any method touched it: what the result is compared with.
     float: Option<Model>,
     plan: Plan,
+    simulated: Option<(Model, Plan)>,
     plan_text: String,
     facts: Facts,
     constants: BTreeMap<ValueId, Tensor>,
@@ -167,6 +169,7 @@ impl<'a> Run<'a> {
             model,
             float: None,
             plan: Plan::default(),
+            simulated: None,
             plan_text: String::new(),
             facts: Facts::default(),
             constants,
@@ -266,11 +269,6 @@ impl<'a> Run<'a> {
             || bar.advance(),
         )?;
         Ok(Measured::Quality { quality, on, stand_ins: watched.stand_ins })
-    }
-
-    /// How many operators of each kind have a site in the plan.
-    fn quantized(&self) -> BTreeMap<String, usize> {
-        onnxq_passes::quantized_kinds(&self.model.graph, &self.plan)
     }
 }
 

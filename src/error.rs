@@ -40,7 +40,7 @@ pub enum Error {
     #[error("{0}")]
     Option(String),
     /// The model is of a kind that is not done yet.
-    #[error("`{model}`: {reason}")]
+    #[error("{model}: {reason}")]
     NotYet {
         /// The model's path.
         model: String,
@@ -64,7 +64,24 @@ impl From<EngineError> for Error {
     }
 }
 
+/// What is wrong with TOML text, in one line.
+pub(crate) fn toml_problem(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().trim().replace('\n', ", ");
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+        None => message,
+    }
+}
+
 impl Error {
+    /// The same, where it is about a definition, with the name that the user gave.
+    pub(crate) fn in_definition(self, given: &str) -> Self {
+        match self {
+            Self::Definition { kind, reason, .. } => Self::Definition { kind, name: given.to_owned(), reason },
+            other => other,
+        }
+    }
+
     /// 1 refused, 2 input, data, option, engine or disk, 70 our own fault.
     pub fn exit_code(&self) -> u8 {
         match self {

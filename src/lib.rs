@@ -5,6 +5,8 @@
 
 pub mod cli;
 pub mod data;
+#[cfg(test)]
+mod docs;
 pub mod driver;
 pub mod error;
 pub mod measure;

@@ -17,4 +17,9 @@ mod testing;
 pub use pass::{Context, Outcome, Pass, PassError, Promise, Settings, View};
 pub use select::{Exclude, ExcludeRule};
 pub use storage::Storage;
-pub use table::{OptionsError, PASSES, PassInfo, quantized_kinds};
+pub use table::{OptionsError, PASSES, PassInfo};
+
+/// The example of the instructions compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -152,6 +152,11 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
+    /// Records a change of the whole model that is no patch, such as another opset.
+    pub fn record(&mut self, change: Applied) {
+        self.outcome.applied.push(change);
+    }
+
     /// Records that a site got a place in the plan or a quantizer.
     pub fn assigned(&mut self) {
         self.outcome.assigned += 1;

@@ -36,3 +36,26 @@ impl Exclude {
         self.rules.iter().any(|rule| rule.matches(name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_whole_and_a_pattern_is_found_anywhere() {
+        let exclude = Exclude::new(vec![
+            ExcludeRule::Name("/head/MatMul".to_owned()),
+            ExcludeRule::Pattern(regex::Regex::new("blocks\\.(0|11)/").expect("a pattern")),
+        ]);
+        for (name, excluded) in [
+            ("/head/MatMul", true),
+            ("/head/MatMul_1", false),
+            ("head/MatMul", false),
+            ("/blocks.11/fc1", true),
+            ("/blocks.1/fc1", false),
+        ] {
+            assert_eq!(exclude.matches(name), excluded, "{name}");
+        }
+        assert!(!Exclude::default().matches(""));
+    }
+}

@@ -42,3 +42,36 @@ fn signed(format: IntFormat, signed: ElementType, unsigned: ElementType) -> Elem
         Signedness::Unsigned => unsigned,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ElementType as E;
+
+    use super::*;
+
+    fn format(bits: u8, signedness: Signedness) -> IntFormat {
+        IntFormat::new(bits, signedness).expect("a format")
+    }
+
+    #[test]
+    fn packed_types_hold_two_to_four_bits_and_others_lie_in_bytes() {
+        let stored = |storage: Storage| -> Vec<ElementType> {
+            [2, 3, 4, 5, 8].map(|bits| storage.weight_type(format(bits, Signedness::Signed))).to_vec()
+        };
+        assert_eq!(stored(Storage::Native), [E::I2, E::I4, E::I4, E::I8, E::I8]);
+        assert_eq!(stored(Storage::Int8), [E::I8; 5]);
+        assert_eq!(Storage::Native.weight_type(format(4, Signedness::Unsigned)), E::U4);
+    }
+
+    #[test]
+    fn activations_lie_in_eight_or_sixteen_bits() {
+        for (bits, signedness, element) in [
+            (2, Signedness::Unsigned, E::U8),
+            (8, Signedness::Signed, E::I8),
+            (16, Signedness::Unsigned, E::U16),
+            (16, Signedness::Signed, E::I16),
+        ] {
+            assert_eq!(activation_type(format(bits, signedness)), element);
+        }
+    }
+}

@@ -101,17 +101,53 @@ passes! {
     "insert-qdq" => lower/insert_qdq::InsertQdq;
 }
 
-/// How many operators of each kind have a quantized operand or output in the plan.
-pub fn quantized_kinds(graph: &onnxq_ir::Graph, plan: &onnxq_plan::Plan) -> std::collections::BTreeMap<String, usize> {
-    let mut ops: std::collections::BTreeSet<onnxq_ir::OpId> = std::collections::BTreeSet::new();
-    for (site, _) in plan.entries() {
-        if let onnxq_plan::Site::Operand { op, .. } = site {
-            ops.insert(op);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_are_found() {
+        for info in PASSES {
+            assert_eq!(PASSES.iter().filter(|other| other.name == info.name).count(), 1, "{}", info.name);
+            assert_eq!(PassInfo::find(info.name).map(|found| found.family), Some(info.family));
+        }
+        assert!(PassInfo::find("min-max").is_none());
+    }
+
+    #[test]
+    fn every_pass_is_made_from_its_defaults() {
+        for info in PASSES {
+            info.make(info.defaults()).unwrap_or_else(|error| panic!("{error}"));
+            info.make(toml::Table::new()).unwrap_or_else(|error| panic!("{error}"));
         }
     }
-    let mut kinds = std::collections::BTreeMap::new();
-    for op in ops {
-        *kinds.entry(graph.op(op).op_type().to_owned()).or_insert(0) += 1;
+
+    #[test]
+    fn every_option_stands_in_the_manual() {
+        for info in PASSES {
+            let manual = info.manual();
+            let (_, options) = manual.split_once("# Options").unwrap_or_else(|| panic!("{}: no options", info.name));
+            for key in info.defaults().keys() {
+                assert!(options.contains(&format!("- `{key}`")), "{}: `{key}` is not in the manual", info.name);
+            }
+        }
     }
-    kinds
+
+    #[test]
+    fn an_unknown_option_names_the_pass_and_what_there_is() {
+        let options = "percentil = 99.0".parse().expect("TOML");
+        let error =
+            PassInfo::find("percentile").and_then(|info| info.make(options).err()).expect("refused").to_string();
+        assert!(
+            error.starts_with("pass `percentile`: unknown field `percentil`") && error.contains("`percentile`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_manual_begins_with_the_summary() {
+        let info = PassInfo::find("minmax").expect("a pass");
+        assert_eq!(info.summary(), "Gives every site the range of all that was seen there.");
+        assert!(info.manual().contains("\n# Promise\nAnnotate.\n"));
+    }
 }

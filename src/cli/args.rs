@@ -11,8 +11,8 @@ const EXAMPLES: &str = "\
 Examples:
   onnxq model.onnx model.int8.onnx --calib samples.npz
       int8 for onnxruntime on x86, calibrated on the arrays in samples.npz (one per input)
-  onnxq vit.onnx vit.w4a4.onnx --recipe repq --bits w4a4 --calib images/ --preprocess imagenet --samples 32
-      4 bits by RepQ-ViT, calibrated on the first 32 images of a folder
+  onnxq vit.onnx vit.w4a4.onnx --recipe repq --bits w4a4 --calib images/ --preprocess imagenet
+      4 bits by RepQ-ViT, calibrated on the images of a folder
   onnxq model.onnx out.onnx --calib calib.npz --eval test.npz --json
       measure on data that calibration never saw; the report as JSON
   onnxq model.onnx out.onnx --calib calib.npz --exclude re:head --dry-run
@@ -20,8 +20,9 @@ Examples:
   onnxq info model.onnx
   onnxq compare model.onnx out.onnx --calib test.npz
 
-Exit code: 0 done; 1 the result was refused; 2 wrong input, data, option, or something the engine or the disk can't do;
-70 a fault of onnxq itself. A model file named like a command is written ./info.";
+Exit code: 0 done; 1 the result was refused; 2 wrong input, data or option, or something that the
+engine or the disk can't do; 70 a fault of onnxq itself.
+A model file named like a command is written ./info.";
 
 /// Makes ONNX models smaller and faster: reads a float model, quantizes it by a recipe, writes ONNX again.
 #[derive(Debug, Parser)]
@@ -121,17 +122,25 @@ pub(crate) struct DataArgs {
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) preprocess: Option<String>,
     /// Use the first N samples
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) samples: Option<NonZeroUsize>,
     /// Choose the samples at random, always the same for one seed
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = seed, allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
     /// Threads [default: as many as the process may use]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Shape of an input that the model leaves open, such as images=1,3,640,640 or images:1x3x640x640
     #[arg(long, value_name = "NAME=SHAPE")]
     pub(crate) input_shape: Vec<String>,
+}
+
+fn count(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "give a whole number from 1")
+}
+
+fn seed(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "give a whole number from 0")
 }
 
 #[derive(Debug, clap::Args)]

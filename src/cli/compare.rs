@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use onnxq_engine::Tract;
-use onnxq_ir::ValueId;
+use onnxq_ir::{Graph, ValueId};
 use onnxq_plan::{Evaluator as _, Request, Sample};
 
 use super::args::CompareArgs;
@@ -32,12 +32,13 @@ fn measure(args: &CompareArgs) -> Result<Quality, Error> {
     let other = onnx::read(&args.other)?;
     let pairs = output_pairs(&reference.graph, &other.graph);
     if pairs.is_empty() {
-        return Err(Error::Option("the models have no output of the same name".to_owned()));
+        let [ours, theirs] = [&reference, &other].map(|model| output_names(&model.graph));
+        return Err(Error::Option(format!("the models have no output of the same name: {ours} against {theirs}")));
     }
     let samples = match &args.data.calib {
         Some(path) => Samples::open(&reference.graph, &data_options(&args.data, path)?)?,
         None => {
-            note("no --calib: comparing on made-up inputs; real samples serve better, pass them with --calib DATA");
+            note("no --calib: the inputs are made up; real samples serve better, pass them with --calib DATA");
             let specs = synthesize::specs(&reference.graph, &input_shapes(&args.data)?);
             let (values, specs): (Vec<_>, Vec<_>) =
                 specs.map_err(|error| Error::Option(error.to_string()))?.into_iter().unzip();
@@ -46,7 +47,8 @@ fn measure(args: &CompareArgs) -> Result<Quality, Error> {
     };
     let (of_reference, of_other): (Vec<ValueId>, Vec<ValueId>) =
         pairs.iter().map(|pair| (pair.reference, pair.other)).unzip();
-    let advice = |source| Error::Engine { source, advice: "compare such models in the runtime that they are for".to_owned() };
+    let advice =
+        |source| Error::Engine { source, advice: "compare such models in the runtime that they are for".to_owned() };
     let a = Tract.prepare(&Request { model: &reference, plan: None, taps: &of_reference }).map_err(advice)?;
     let b = Tract.prepare(&Request { model: &other, plan: None, taps: &of_other }).map_err(advice)?;
     // Inputs are matched by name.
@@ -60,9 +62,15 @@ fn measure(args: &CompareArgs) -> Result<Quality, Error> {
             })
             .collect(),
     };
-    let bar = if args.json { Silent.start("comparing", samples.len()) } else { Terminal.start("comparing", samples.len()) };
+    let bar =
+        if args.json { Silent.start("comparing", samples.len()) } else { Terminal.start("comparing", samples.len()) };
     let stream = samples.stream()?;
     compare((&*a, &*b), &pairs, stream, samples.labels(), threads(&args.data), &translate, || bar.advance())
+}
+
+fn output_names(graph: &Graph) -> String {
+    let names = graph.outputs().iter().map(|output| format!("`{}`", graph.value(output.value).name()));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn text(quality: &Quality) -> String {

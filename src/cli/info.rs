@@ -76,7 +76,9 @@ impl Info {
             };
             if op.is("QuantizeLinear") || op.is("DequantizeLinear") {
                 let operand = if op.is("QuantizeLinear") { "activations" } else { "dequantized" };
-                let element = graph.input(id, 2).and_then(|zero| graph.tensor_type(zero)).map(|known| known.element);
+                // Codes are what DequantizeLinear reads; QuantizeLinear tells them by its zero point.
+                let codes = graph.input(id, if op.is("QuantizeLinear") { 2 } else { 0 });
+                let element = codes.and_then(|codes| graph.tensor_type(codes)).map(|known| known.element);
                 let element = element.map_or_else(|| "uint8".to_owned(), |element| element.to_string());
                 *self.quantized.entry(format!("{operand} {element}")).or_insert(0) += 1;
             }

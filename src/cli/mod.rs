@@ -5,6 +5,7 @@ mod compare;
 mod info;
 mod lists;
 mod quantize;
+mod usage;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -16,10 +17,21 @@ use args::{Args, Command};
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return misused(&error),
+    };
     if let Err(error) = crate::onnx::output::clean_up_on_signals() {
         return fail(&Error::Broken(format!("signals can't be handled: {error}")));
     }
+    // One line in place of the usual report, and the exit code of our own faults.
+    std::panic::set_hook(Box::new(|panic| {
+        let _ = writeln!(std::io::stderr(), "onnxq: {}", Error::Broken(panic.to_string().replace('\n', " ")));
+    }));
+    std::panic::catch_unwind(|| run(args)).unwrap_or(ExitCode::from(70))
+}
+
+fn run(args: Args) -> ExitCode {
     let outcome = match args.command {
         Some(Command::Info(info)) => info::run(&info),
         Some(Command::Compare(compare)) => compare::run(&compare),
@@ -31,6 +43,17 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
+    }
+}
+
+/// Help and version go out as they are, all else is an error like others.
+fn misused(error: &clap::Error) -> ExitCode {
+    match usage::one_line(error) {
+        Some(text) => fail(&Error::Option(text)),
+        None => {
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+        }
     }
 }
 
@@ -47,5 +70,5 @@ fn say(text: &str) {
 
 /// Prints a note to standard error.
 fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "onnxq: {text}");
+    let _ = writeln!(std::io::stderr(), "onnxq: note: {text}");
 }

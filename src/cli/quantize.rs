@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use onnxq_engine::Tract;
-use onnxq_ir::{Graph, Model};
+use onnxq_ir::{Graph, Model, Origin};
 use onnxq_passes::{Exclude, ExcludeRule, Settings};
+use onnxq_plan::EngineError;
 
 use super::args::{DataArgs, QuantizeArgs};
 use super::{note, say};
@@ -28,7 +29,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     }
     let input = args.input.as_deref().ok_or_else(|| Error::Option("give a model".to_owned()))?;
     let target = target::load(&args.target)?;
-    let bits = args.bits.unwrap_or(recipe.bits);
+    let bits = recipe.bits;
     target.weight_format(bits.weight).map_err(onnxq_passes::PassError::from)?;
     bits.activation.map(|bits| target.activation_format(bits)).transpose().map_err(onnxq_passes::PassError::from)?;
     let rules = args.exclude.iter().map(|text| exclude_rule(text)).collect::<Result<Vec<_>, _>>()?;
@@ -45,14 +46,15 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let settings = Settings { bits, storage: args.storage.into(), exclude: Exclude::new(rules) };
     let before = onnx::encoded_len(&model)?;
     let done = quantize(args, model, &recipe, &target, &settings)?;
+    let output = args.output.as_deref().or(args.dry_run.then_some(Path::new("nowhere")));
+    let output = output.ok_or_else(|| Error::Option("give an output".to_owned()))?;
+    let after = onnx::encoded_len(&done.model)?;
+    let report = Report::new(input, output, &recipe, &target, &settings, &done, Sizes { before, after });
+    gate(args, &recipe, &done, &report)?;
     if args.dry_run {
         say(&done.plan_text);
         return Ok(());
     }
-    let output = args.output.as_deref().ok_or_else(|| Error::Option("give an output".to_owned()))?;
-    let after = onnx::encoded_len(&done.model)?;
-    let report = Report::new(input, output, &recipe, &target, &settings, &done, Sizes { before, after });
-    gate(args, &recipe, &done, &report)?;
     write(args, &done.model, input, output)?;
     tell(args, &report);
     Ok(())
@@ -61,6 +63,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
 /// The recipe with all that the command line changes in it.
 fn recipe(args: &QuantizeArgs) -> Result<Recipe, Error> {
     let mut recipe = Recipe::load(&args.recipe)?;
+    recipe.bits = args.bits.unwrap_or(recipe.bits);
     if let Some(calibrator) = args.calibrator {
         recipe.set_calibrator(calibrator.pass())?;
     }
@@ -78,6 +81,7 @@ fn quantize(
     settings: &Settings,
 ) -> Result<Done, Error> {
     let shapes = input_shapes(&args.data)?;
+    check_shapes(&model.graph, &shapes)?;
     let calibration = match &args.data.calib {
         Some(path) => Some(Samples::open(&model.graph, &data_options(&args.data, path)?)?),
         None => None,
@@ -108,7 +112,7 @@ fn quantize(
         threads: threads(&args.data),
         progress,
     };
-    driver::run(model, &job).map_err(|error| advise(error, args))
+    driver::run(model, &job).map_err(|error| advise(error, args, &as_read))
 }
 
 /// How many samples are made up where none are given.
@@ -119,20 +123,48 @@ fn synthesized(graph: &Graph, shapes: &BTreeMap<String, Vec<usize>>, args: &Quan
     let (values, specs): (Vec<_>, Vec<_>) = specs.into_iter().unzip();
     let count = args.data.samples.map_or(SYNTHESIZED_SAMPLES, std::num::NonZeroUsize::get);
     if !args.quiet {
-        note("no --calib: calibrating on made-up inputs; real samples serve better, pass them with --calib DATA");
+        note("no --calib: the inputs are made up; real samples serve better, pass them with --calib DATA");
     }
     Ok(Samples::synthesized(crate::data::synthesize(&specs, count)?, values))
 }
 
-/// Where inputs are made up, a failure of the engine may be their fault.
-fn advise(error: Error, args: &QuantizeArgs) -> Error {
+/// Where inputs are made up, a failure of the engine may be their fault; that it lacks an operator never is.
+fn advise(error: Error, args: &QuantizeArgs, graph: &Graph) -> Error {
     match error {
-        Error::Engine { source, advice } if args.data.calib.is_none() => Error::Engine {
-            source,
-            advice: format!("the inputs were made up: give real ones with --calib, or shapes with --input-shape; {advice}"),
-        },
+        Error::Engine { source, advice }
+            if args.data.calib.is_none() && !matches!(source, EngineError::Unsupported { .. }) =>
+        {
+            let inputs = described_inputs(graph);
+            let advice = format!(
+                "the data for {inputs} was made up: give real data with `--calib`, or shapes with `--input-shape`; {advice}"
+            );
+            Error::Engine { source, advice }
+        }
         other => other,
     }
+}
+
+/// A shape for an input that is none is a slip of the pen, also where data makes shapes needless.
+fn check_shapes(graph: &Graph, shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), Error> {
+    let is_input = |name: &String| graph.inputs().iter().any(|input| graph.value(input.value).name() == name);
+    match shapes.keys().find(|name| !is_input(name)) {
+        Some(name) => {
+            let inputs = described_inputs(graph);
+            Err(Error::Option(format!("`--input-shape`: there is no input `{name}`; there are {inputs}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// `` `image` float[N, 1, 28, 28] ``, for every input without a default.
+fn described_inputs(graph: &Graph) -> String {
+    let inputs =
+        graph.inputs().iter().filter(|input| !matches!(graph.value(input.value).origin(), Origin::Input(Some(_))));
+    let described = inputs.map(|input| {
+        let name = graph.value(input.value).name();
+        input.value_type.tensor().map_or_else(|| format!("`{name}`"), |known| format!("`{name}` {known}"))
+    });
+    described.collect::<Vec<_>>().join(", ")
 }
 
 /// What the options say of data at `path`.
@@ -148,9 +180,7 @@ pub(crate) fn data_options(args: &DataArgs, path: &Path) -> Result<DataOptions, 
 
 /// Threads: as asked, or as many as the process may use.
 pub(crate) fn threads(args: &DataArgs) -> usize {
-    args.threads
-        .or_else(|| std::thread::available_parallelism().ok())
-        .map_or(1, std::num::NonZeroUsize::get)
+    args.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, std::num::NonZeroUsize::get)
 }
 
 pub(crate) fn input_shapes(args: &DataArgs) -> Result<BTreeMap<String, Vec<usize>>, Error> {
@@ -168,7 +198,8 @@ fn exclude_rule(text: &str) -> Result<ExcludeRule, Error> {
 }
 
 fn last_line(text: &str) -> &str {
-    text.lines().last().unwrap_or(text)
+    let line = text.lines().last().unwrap_or(text);
+    line.strip_prefix("error: ").unwrap_or(line)
 }
 
 /// A rule that matches nothing is a slip of the pen.
@@ -177,7 +208,10 @@ fn check_rules(graph: &Graph, texts: &[String], rules: &[ExcludeRule]) -> Result
     for (text, rule) in texts.iter().zip(rules) {
         if !names.iter().any(|name| rule.matches(name)) {
             let near = nearest(text.strip_prefix("re:").unwrap_or(text), &names);
-            return Err(Error::Option(format!("`--exclude {text}` matches no node; the nearest are {}", near.join(", "))));
+            return Err(Error::Option(format!(
+                "`--exclude {text}` matches no node; the nearest are {}",
+                near.join(", ")
+            )));
         }
     }
     Ok(())

@@ -63,9 +63,9 @@ impl Recipe {
         let recipe: Self = toml::from_str(&text).map_err(|error| Error::Definition {
             kind: "recipe",
             name: name.to_owned(),
-            reason: error.to_string().trim().to_owned(),
+            reason: crate::error::toml_problem(&text, &error),
         })?;
-        recipe.steps()?;
+        recipe.steps().map_err(|error| error.in_definition(name))?;
         Ok(recipe)
     }
 
@@ -77,10 +77,8 @@ impl Recipe {
     /// Puts another range pass in the place that the recipe leaves open for it.
     pub fn set_calibrator(&mut self, calibrator: &str) -> Result<(), Error> {
         let Some(stage) = self.stages.iter_mut().find(|stage| stage.calibrator) else {
-            return Err(Error::Option(format!(
-                "recipe `{}` has a search of its own: `--calibrator` does not apply, leave it out",
-                self.name
-            )));
+            let why = if self.is_none() { "quantizes nothing" } else { "has a search of its own" };
+            return Err(Error::Option(format!("recipe `{}` {why}: `--calibrator` does not apply, leave it out", self.name)));
         };
         calibrator.clone_into(&mut stage.pass);
         Ok(())

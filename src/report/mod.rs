@@ -133,7 +133,7 @@ impl Report {
             bits: settings.bits.to_string(),
             samples: done.samples,
             sizes,
-            quantized: done.quantized.clone(),
+            quantized: done.plan.operator_counts().into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect(),
             left_float: left_float(done),
             quality: quality(&done.measured),
             passes: done.records.iter().map(pass_report).collect(),

@@ -16,8 +16,8 @@ impl Report {
         let percent = 100.0 * self.sizes.after as f64 / self.sizes.before.max(1) as f64;
         let before = bytes(self.sizes.before);
         let _ = writeln!(text, "  size       {before} -> {} ({percent:.0} %)", bytes(self.sizes.after));
-        let samples = if self.samples > 0 { format!(", {} samples", self.samples) } else { String::new() };
-        let _ = writeln!(text, "  recipe     {} {} for {}{samples}", self.recipe, self.bits, self.target);
+        let seen = if self.samples > 0 { format!(", {}", samples(self.samples)) } else { String::new() };
+        let _ = writeln!(text, "  recipe     {} {} for {}{seen}", self.recipe, self.bits, self.target);
         let _ = writeln!(text, "  quantized  {}", counted(&self.quantized));
         for (i, group) in self.left_float.iter().enumerate() {
             let head = if i == 0 { "left float" } else { "" };
@@ -78,14 +78,15 @@ impl Report {
                 };
                 let _ = writeln!(
                     text,
-                    "  quality    simulated against float, {} samples {on}: SQNR {:.1} dB",
-                    quality.samples, quality.sqnr_db
+                    "  quality    simulated against float, {} {on}: SQNR {:.1} dB",
+                    samples(quality.samples),
+                    quality.sqnr_db
                 );
                 for output in &quality.outputs {
                     let _ = writeln!(text, "             {}", output_line(output));
                 }
                 for (output, names) in stand_ins {
-                    let _ = writeln!(text, "             `{output}` is out of reach; {} stand in", names.join(", "));
+                    let _ = writeln!(text, "             `{output}` is out of the engine's reach; in its place: {}", quoted(names));
                 }
                 if let Some(top1) = &quality.top1 {
                     let _ = writeln!(text, "  top-1      {}", top1_line(top1));
@@ -110,6 +111,15 @@ pub(crate) fn top1_line(top1: &Top1) -> String {
         100.0 * (top1.quantized - top1.reference),
         100.0 * top1.standard_error
     )
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// `8 samples`
+fn samples(count: usize) -> String {
+    if count == 1 { "1 sample".to_owned() } else { format!("{count} samples") }
 }
 
 /// `21 Linear, 1 Conv`

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use onnxq_ir::Graph;
+use onnxq_ir::{Graph, OpId};
 use onnxq_numerics::{Base, IntFormat, LevelRule, Log, Symmetry, Uniform};
 
 use crate::site::Site;
+use crate::target::OperatorKind;
 
 /// How many elements share one pair of scale and zero point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,6 +111,8 @@ pub struct Declined {
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     entries: BTreeMap<Site, Entry>,
+    /// Operators that are to be computed with codes, by what rules and recipes call them.
+    operators: BTreeMap<OpId, OperatorKind>,
     /// Operators that could have been quantized and were not, with the reason.
     pub left_float: Vec<Declined>,
 }
@@ -133,8 +136,23 @@ impl Plan {
         self.entries.remove(&site)
     }
 
+    /// Notes that an operator is to be computed with codes.
+    pub fn note_operator(&mut self, op: OpId, kind: OperatorKind) {
+        self.operators.insert(op, kind);
+    }
+
+    /// How many operators of each kind are to be computed with codes.
+    pub fn operator_counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for kind in self.operators.values() {
+            *counts.entry(kind.name()).or_insert(0) += 1;
+        }
+        counts
+    }
+
     /// Leaves all operands of an operator float.
-    pub fn remove_operands(&mut self, op: onnxq_ir::OpId) {
+    pub fn remove_operands(&mut self, op: OpId) {
+        self.operators.remove(&op);
         self.entries.retain(|site, _| !matches!(site, Site::Operand { op: own, .. } if *own == op));
     }
 

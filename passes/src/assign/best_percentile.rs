@@ -59,3 +59,18 @@ impl Search for BestPercentile {
         search::rows::repq(row, format, symmetry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, check_declined};
+
+    #[test]
+    fn linear_and_softmax() {
+        check!("best-percentile/linear_and_softmax");
+    }
+
+    #[test]
+    fn no_range() {
+        check_declined!("best-percentile/no_range", "no-range: `x` was empty or never computed in calibration");
+    }
+}

@@ -59,3 +59,18 @@ impl Search for Entropy {
         search::rows::minmax(row)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, check_declined};
+
+    #[test]
+    fn linear_and_softmax() {
+        check!("entropy/linear_and_softmax");
+    }
+
+    #[test]
+    fn no_range() {
+        check_declined!("entropy/no_range", "no-range: `x` was empty or never computed in calibration");
+    }
+}

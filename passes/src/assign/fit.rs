@@ -20,7 +20,9 @@ pub(crate) trait Search {
 pub(crate) fn needs(search: &impl Search, view: &View<'_>) -> Needs {
     let mut needs = Needs::none();
     for (site, scheme) in view.plan.unassigned() {
-        let Some(value) = site.value(view.graph()).filter(|&value| view.graph().constant(value).is_none()) else { continue };
+        let Some(value) = site.value(view.graph()).filter(|&value| view.graph().constant(value).is_none()) else {
+            continue;
+        };
         match scheme {
             Scheme::Uniform { .. } => needs.add(value, search.statistic()),
             Scheme::Log { .. } => needs.add(value, Statistic::LogHistogram),
@@ -48,12 +50,10 @@ pub(crate) fn run(search: &impl Search, cx: &mut Context<'_>) -> Result<(), Pass
                     .map(|range| Quantizer::Tensor(Uniform::fit(range, format, symmetry))),
             },
             Scheme::Log { bits, base, rule } => match cx.facts.get(cx.graph(), value, Statistic::LogHistogram) {
-                Some(Fact::LogHistogram(histogram)) => {
-                    onnxq_numerics::search::log_scale(histogram, bits, base, rule)
-                        .and_then(|scale| Log::new(bits, base, scale, rule))
-                        .ok()
-                        .map(Quantizer::Log)
-                }
+                Some(Fact::LogHistogram(histogram)) => onnxq_numerics::search::log_scale(histogram, bits, base, rule)
+                    .and_then(|scale| Log::new(bits, base, scale, rule))
+                    .ok()
+                    .map(Quantizer::Log),
                 _ => None,
             },
             Scheme::Bias => continue,
@@ -95,7 +95,8 @@ pub(crate) fn fit_weight(
     symmetry: Symmetry,
     granularity: Granularity,
 ) -> Result<Quantizer, PassError> {
-    let broken = || PassError::Broken { pass: "fit", what: format!("`{}` is no float constant", graph.value(value).name()) };
+    let broken =
+        || PassError::Broken { pass: "fit", what: format!("`{}` is no float constant", graph.value(value).name()) };
     let tensor = graph.constant(value).ok_or_else(broken)?;
     let elements = tensor.to_f32().ok_or_else(broken)?;
     let fit = |row: &[f32]| Uniform::fit(search.weight(row, format, symmetry), format, symmetry);

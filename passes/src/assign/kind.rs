@@ -34,22 +34,11 @@ impl Candidate {
                 let bias = (node.input_arity() > 2 && constant(2)).then_some(2);
                 constant(1).then_some(Self { op, kind, activations: vec![0], weight: Some((1, axis)), bias })
             }
-            OperatorKind::MatMul | OperatorKind::Add | OperatorKind::Mul => {
-                (!constant(0) && !constant(1)).then_some(Self {
-                    op,
-                    kind,
-                    activations: vec![0, 1],
-                    weight: None,
-                    bias: None,
-                })
+            OperatorKind::MatMul | OperatorKind::Add | OperatorKind::Mul => (!constant(0) && !constant(1))
+                .then_some(Self { op, kind, activations: vec![0, 1], weight: None, bias: None }),
+            OperatorKind::Concat => {
+                Some(Self { op, kind, activations: (0..node.input_arity()).collect(), weight: None, bias: None })
             }
-            OperatorKind::Concat => Some(Self {
-                op,
-                kind,
-                activations: (0..node.input_arity()).collect(),
-                weight: None,
-                bias: None,
-            }),
             _ => Some(Self { op, kind, activations: vec![0], weight: None, bias: None }),
         }
     }

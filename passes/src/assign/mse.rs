@@ -58,3 +58,18 @@ impl Search for Mse {
         search::rows::mse(row, format, symmetry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, check_declined};
+
+    #[test]
+    fn linear_and_softmax() {
+        check!("mse/linear_and_softmax");
+    }
+
+    #[test]
+    fn no_range() {
+        check_declined!("mse/no_range", "no-range: `x` was empty or never computed in calibration");
+    }
+}

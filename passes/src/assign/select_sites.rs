@@ -21,6 +21,7 @@
 //! - `not-a-site`: neither target nor recipe quantizes this operator.
 //! - `no-chain`: a quantized output would stand alone, which costs more than it saves.
 //! - `not-float32`: an operand has another type.
+//! - `form`: the weight of a product or convolution is computed, on the left or no matrix.
 //! - `body`: it lies in a body of If, Loop or Scan, or in a local function.
 //!
 //! # Options
@@ -113,12 +114,14 @@ impl Pass for SelectSites {
         for candidate in &chain.kept {
             let rule = &rules[&candidate.kind];
             self.want_operands(cx, candidate, rule, &ends)?;
+            cx.plan.note_operator(candidate.op, candidate.kind);
             if let (Some(&end), Some(bits)) = (chain.ends.get(&candidate.op), cx.settings.bits.activation) {
                 let scheme = activation_scheme(cx.target, rule.activation_bits.unwrap_or(bits))?;
                 cx.plan.want(Site::Output(end), scheme);
                 cx.assigned();
             }
         }
+        note_forms(cx);
         note_bodies(cx);
         Ok(())
     }
@@ -187,10 +190,7 @@ impl SelectSites {
             let per_channel = cx.target.weights.granularity == WeightGranularity::Channel && cx.graph().opset() >= 13;
             let granularity = if per_channel { Granularity::Axis(axis) } else { Granularity::Tensor };
             let symmetry = self.weight_symmetry.unwrap_or(cx.target.weights.symmetry);
-            cx.plan.want(
-                Site::Operand { op: candidate.op, slot },
-                Scheme::Uniform { format, symmetry, granularity },
-            );
+            cx.plan.want(Site::Operand { op: candidate.op, slot }, Scheme::Uniform { format, symmetry, granularity });
             cx.assigned();
         }
         if let Some(slot) = candidate.bias
@@ -240,7 +240,9 @@ fn choose(
     let mut left = Vec::new();
     for candidate in candidates {
         match rules.get(&candidate.kind) {
-            _ if !candidate.is_float32(cx.graph()) => left.push((candidate.clone(), "not-float32: an operand is no float32")),
+            _ if !candidate.is_float32(cx.graph()) => {
+                left.push((candidate.clone(), "not-float32: an operand is no float32"))
+            }
             None => left.push((candidate.clone(), "not-a-site: float by the rules of target or recipe")),
             Some(_) if is_excluded(cx, candidate.op) => left.push((candidate.clone(), "excluded: by --exclude")),
             Some(rule) => chosen.push((candidate.clone(), rule.placement, rule.absorbs.clone())),
@@ -284,7 +286,11 @@ impl Chain {
                 links.iter().flat_map(|link| link.activation_values(graph).map(|(_, value)| value)).collect();
             let (stay, go): (Vec<Candidate>, Vec<Candidate>) = links.into_iter().partition(|link| {
                 let mut inputs = link.activation_values(graph).map(|(_, value)| ends.contains(&value));
-                if link.weight.is_some() { inputs.any(|is_end| is_end) || read.contains(&chain.ends[&link.op]) } else { inputs.all(|is_end| is_end) }
+                if link.weight.is_some() {
+                    inputs.any(|is_end| is_end) || read.contains(&chain.ends[&link.op])
+                } else {
+                    inputs.all(|is_end| is_end)
+                }
             });
             links = stay;
             if go.is_empty() {
@@ -326,11 +332,28 @@ fn leave(cx: &mut Context<'_>, candidate: &Candidate, reason: &str) {
     }
 }
 
+/// Operators with weights, of which every one must be found in the plan or among those left float.
+const WEIGHTED: [&str; 4] = ["MatMul", "Gemm", "Conv", "ConvTranspose"];
+
+fn is_weighted(graph: &Graph, op: OpId) -> bool {
+    WEIGHTED.iter().any(|name| graph.op(op).is(name))
+}
+
+/// Says which products and convolutions have a form that no rule speaks of.
+fn note_forms(cx: &mut Context<'_>) {
+    let reason = "form: its weight is computed, on the left or no matrix";
+    for op in cx.ops() {
+        if is_weighted(cx.graph(), op) && Candidate::at(cx.graph(), op).is_none() {
+            let op_type = cx.graph().op(op).op_type().to_owned();
+            cx.decline(op, reason);
+            cx.leave_float(op, &op_type, reason);
+        }
+    }
+}
+
 /// Says what lies in bodies and local functions and stays float.
 fn note_bodies(cx: &mut Context<'_>) {
-    let quantizable = |graph: &Graph| {
-        graph.op_ids().filter(|&op| ["MatMul", "Gemm", "Conv", "ConvTranspose"].iter().any(|name| graph.op(op).is(name))).count()
-    };
+    let quantizable = |graph: &Graph| graph.op_ids().filter(|&op| is_weighted(graph, op)).count();
     let mut notes: Vec<(OpId, &'static str)> = Vec::new();
     for op in cx.ops() {
         let node = cx.graph().op(op);
@@ -346,5 +369,78 @@ fn note_bodies(cx: &mut Context<'_>) {
         let op_type = cx.graph().op(op).op_type().to_owned();
         cx.decline(op, reason);
         cx.leave_float(op, &op_type, reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, check_declined, check_refused};
+
+    #[test]
+    fn attention() {
+        check!("select-sites/attention");
+    }
+
+    #[test]
+    fn log_softmax() {
+        check!("select-sites/log_softmax");
+    }
+
+    #[test]
+    fn int32_bias() {
+        check!("select-sites/int32_bias");
+    }
+
+    #[test]
+    fn weights_only() {
+        check!("select-sites/weights_only");
+    }
+
+    #[test]
+    fn opset_12() {
+        check!("select-sites/opset_12");
+    }
+
+    #[test]
+    fn chain() {
+        check!("select-sites/chain");
+    }
+
+    #[test]
+    fn excluded() {
+        check_declined!("select-sites/excluded", "excluded: by --exclude");
+    }
+
+    #[test]
+    fn not_a_site() {
+        check_declined!("select-sites/not_a_site", "not-a-site: float by the rules of target or recipe");
+    }
+
+    #[test]
+    fn no_chain() {
+        check_declined!("select-sites/no_chain", "no-chain: its output joins no integer chain");
+    }
+
+    #[test]
+    fn not_float32() {
+        check_declined!("select-sites/not_float32", "not-float32: an operand is no float32");
+    }
+
+    #[test]
+    fn form() {
+        check_declined!("select-sites/form", "form: its weight is computed, on the left or no matrix");
+    }
+
+    #[test]
+    fn body() {
+        check_declined!("select-sites/body", "body: what lies in a body of If, Loop or Scan is not quantized yet");
+    }
+
+    #[test]
+    fn no_such_width() {
+        check_refused!(
+            "select-sites/no_such_width",
+            "target `ort-cpu` has no 16-bit activations; it has 2, 3, 4, 5, 6, 7, 8"
+        );
     }
 }

@@ -31,7 +31,7 @@ use crate::pass::{Context, Pass, PassError, Promise};
 /// What a recipe can set: nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct DropIdentity {}
+pub(crate) struct DropIdentity {}
 
 impl Pass for DropIdentity {
     fn promise(&self) -> Promise {

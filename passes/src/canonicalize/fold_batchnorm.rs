@@ -38,7 +38,7 @@ use crate::pass::{Context, Pass, PassError, Promise};
 /// What a recipe can set: nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct FoldBatchnorm {}
+pub(crate) struct FoldBatchnorm {}
 
 impl Pass for FoldBatchnorm {
     fn promise(&self) -> Promise {

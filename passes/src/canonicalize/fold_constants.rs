@@ -37,7 +37,7 @@ const MAX_GROWTH: usize = 16 << 20;
 /// What a recipe can set: nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct FoldConstants {}
+pub(crate) struct FoldConstants {}
 
 impl Pass for FoldConstants {
     fn promise(&self) -> Promise {

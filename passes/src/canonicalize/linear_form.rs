@@ -35,7 +35,7 @@ use crate::pass::{Context, Pass, PassError, Promise};
 /// What a recipe can set: nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct LinearForm {}
+pub(crate) struct LinearForm {}
 
 impl Pass for LinearForm {
     fn promise(&self) -> Promise {

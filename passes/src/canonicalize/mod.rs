@@ -10,14 +10,14 @@
 //! are not entered.
 
 mod affine;
-pub mod dead_code;
-pub mod drop_identity;
-pub mod fold_batchnorm;
-pub mod fold_constants;
-pub mod linear_form;
-pub mod recognise_gelu;
-pub mod recognise_layer_norm;
-pub mod recognise_rms_norm;
-pub mod recognise_silu;
-pub mod recognise_softmax;
+pub(crate) mod dead_code;
+pub(crate) mod drop_identity;
+pub(crate) mod fold_batchnorm;
+pub(crate) mod fold_constants;
+pub(crate) mod linear_form;
+pub(crate) mod recognise_gelu;
+pub(crate) mod recognise_layer_norm;
+pub(crate) mod recognise_rms_norm;
+pub(crate) mod recognise_silu;
+pub(crate) mod recognise_softmax;
 mod replace;

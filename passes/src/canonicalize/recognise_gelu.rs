@@ -30,7 +30,7 @@ use crate::pass::{Context, Pass, PassError, Promise};
 /// What a recipe can set: nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RecogniseGelu {}
+pub(crate) struct RecogniseGelu {}
 
 impl Pass for RecogniseGelu {
     fn promise(&self) -> Promise {
@@ -90,10 +90,8 @@ fn by_tanh() -> Pattern {
     let root = || scalar(0.797_884_6);
     let x = || any("x");
     let cube = one_of([op("Pow", [x(), scalar(3.0)]), op("Mul", [x(), op("Mul", [x(), x()])])]);
-    let bent = one_of([
-        op("Mul", [scalar(BEND), cube]),
-        op("Mul", [op("Mul", [op("Mul", [scalar(BEND), x()]), x()]), x()]),
-    ]);
+    let bent =
+        one_of([op("Mul", [scalar(BEND), cube]), op("Mul", [op("Mul", [op("Mul", [scalar(BEND), x()]), x()]), x()])]);
     let square = one_of([
         op("Mul", [op("Mul", [scalar(BEND), x()]), x()]),
         op("Mul", [scalar(BEND), op("Mul", [x(), x()])]),

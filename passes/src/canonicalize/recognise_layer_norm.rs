@@ -37,7 +37,7 @@ use crate::pass::{Context, Pass, PassError, Promise};
 /// What a recipe can set: nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RecogniseLayerNorm {}
+pub(crate) struct RecogniseLayerNorm {}
 
 impl Pass for RecogniseLayerNorm {
     fn promise(&self) -> Promise {
@@ -52,7 +52,7 @@ impl Pass for RecogniseLayerNorm {
             let result = if node.is("LayerNormalization") {
                 LayerNorm::of_node(graph, op).map(|norm| stand_in(graph, RULE, op, norm)).ok_or("statistics")
             } else if let Some(found) = graph.output(op, 0).and_then(|value| pattern.find(graph, value)) {
-                Site::find(graph, op, found).map(|site| site.rewrite(graph))
+                Site::find(graph, op, &found).map(|site| site.rewrite(graph))
             } else {
                 continue;
             };
@@ -99,11 +99,11 @@ struct Site {
 }
 
 impl Site {
-    fn find(graph: &Graph, normaliser: OpId, found: Match) -> Result<Self, &'static str> {
+    fn find(graph: &Graph, normaliser: OpId, found: &Match) -> Result<Self, &'static str> {
         let x = found.value("x");
         let means = ["mean", "mean of the other factor", "mean of the dividend", "variance"];
         let axis = common_axis(graph, x, means.iter().filter_map(|name| found.op(name))).ok_or("axes")?;
-        let epsilon = epsilon(graph, &found, x).ok_or("axes")?;
+        let epsilon = epsilon(graph, found, x).ok_or("axes")?;
         if !found.is_closed(graph) {
             return Err("intermediate");
         }

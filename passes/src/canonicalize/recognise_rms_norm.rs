@@ -37,7 +37,7 @@ use crate::pass::{Context, Pass, PassError, Promise};
 /// What a recipe can set: nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RecogniseRmsNorm {}
+pub(crate) struct RecogniseRmsNorm {}
 
 impl Pass for RecogniseRmsNorm {
     fn promise(&self) -> Promise {

@@ -29,7 +29,7 @@ use crate::pass::{Context, Pass, PassError, Promise};
 /// What a recipe can set: nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RecogniseSilu {}
+pub(crate) struct RecogniseSilu {}
 
 impl Pass for RecogniseSilu {
     fn promise(&self) -> Promise {

@@ -33,7 +33,7 @@ use crate::pass::{Context, Pass, PassError, Promise};
 /// What a recipe can set: nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RecogniseSoftmax {}
+pub(crate) struct RecogniseSoftmax {}
 
 impl Pass for RecogniseSoftmax {
     fn promise(&self) -> Promise {

@@ -95,8 +95,7 @@ impl Group {
             Quantizer::Log(own) => Some(log::activation(graph, &mut patch, value, own)),
             Quantizer::Bias(scales) => bias::constant(graph, &mut patch, value, scales),
         };
-        let lowered =
-            lowered.ok_or_else(|| broken(format!("`{}` is no float constant", graph.value(value).name())))?;
+        let lowered = lowered.ok_or_else(|| broken(format!("`{}` is no float constant", graph.value(value).name())))?;
         for reader in uses {
             patch.redirect_use(reader, value, lowered);
         }
@@ -106,4 +105,89 @@ impl Group {
 
 fn broken(what: String) -> PassError {
     PassError::Broken { pass: "insert-qdq", what }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn int8() {
+        check!("insert-qdq/int8");
+    }
+
+    #[test]
+    fn four_bits() {
+        check!("insert-qdq/four_bits");
+    }
+
+    #[test]
+    fn log_sqrt2() {
+        check!("insert-qdq/log_sqrt2");
+    }
+
+    #[test]
+    fn log2_paper() {
+        check!("insert-qdq/log2_paper");
+    }
+
+    #[test]
+    fn native() {
+        check!("insert-qdq/native");
+    }
+
+    #[test]
+    fn two_bits() {
+        check!("insert-qdq/two_bits");
+    }
+
+    #[test]
+    fn float_storage() {
+        check!("insert-qdq/float_storage");
+    }
+
+    #[test]
+    fn weights_only() {
+        check!("insert-qdq/weights_only");
+    }
+
+    #[test]
+    fn sixteen_bits() {
+        check!("insert-qdq/sixteen_bits");
+    }
+
+    #[test]
+    fn affine_weight() {
+        check!("insert-qdq/affine_weight");
+    }
+
+    #[test]
+    fn per_tensor() {
+        check!("insert-qdq/per_tensor");
+    }
+
+    #[test]
+    fn gemm() {
+        check!("insert-qdq/gemm");
+    }
+
+    #[test]
+    fn three_readers() {
+        check!("insert-qdq/three_readers");
+    }
+
+    #[test]
+    fn tied_weight() {
+        check!("insert-qdq/tied_weight");
+    }
+
+    #[test]
+    fn tied_bias() {
+        check!("insert-qdq/tied_bias");
+    }
+
+    #[test]
+    fn chain() {
+        check!("insert-qdq/chain");
+    }
 }

@@ -15,7 +15,7 @@
 //! Annotate.
 //!
 //! # Declines
-//! - `no-scale`: activation or weight have no uniform quantizer, so the bias stays float.
+//! - `no-scale`: activation and weight have no uniform quantizers with as many channels, so the bias stays float.
 //!
 //! # Options
 //! None.
@@ -47,7 +47,7 @@ impl Pass for Legalize {
                 }
                 None => {
                     cx.plan.remove(site);
-                    cx.decline(op, "no-scale: activation or weight is not uniform, so the bias stays float");
+                    cx.decline(op, "no-scale: activation and weight have no uniform quantizers that fit it, so the bias stays float");
                 }
             }
         }
@@ -59,7 +59,8 @@ impl Pass for Legalize {
 fn bias_scales(cx: &mut Context<'_>, op: OpId, bias: Site) -> Option<Vec<f32>> {
     let activation = activation_scale(cx.graph(), cx.plan, op)?;
     let weight = Site::Operand { op, slot: 1 };
-    let values = bias.value(cx.graph()).and_then(|value| cx.graph().constant(value)).and_then(Tensor::to_f32)?.into_owned();
+    let values =
+        bias.value(cx.graph()).and_then(|value| cx.graph().constant(value)).and_then(Tensor::to_f32)?.into_owned();
     let quantizer = cx.plan.quantizer(weight)?.clone();
     let raised = match quantizer {
         Quantizer::Tensor(own) => {
@@ -71,7 +72,8 @@ fn bias_scales(cx: &mut Context<'_>, op: OpId, bias: Site) -> Option<Vec<f32>> {
                 return None;
             }
             let bias_of = |c: usize| values[if values.len() == 1 { 0 } else { c }].abs();
-            let channels = channels.into_iter().enumerate().map(|(c, own)| raise(own, activation, bias_of(c))).collect();
+            let channels =
+                channels.into_iter().enumerate().map(|(c, own)| raise(own, activation, bias_of(c))).collect();
             Quantizer::Channels { axis, channels }
         }
         Quantizer::Log(_) | Quantizer::Bias(_) => return None,
@@ -90,9 +92,8 @@ fn bias_scales(cx: &mut Context<'_>, op: OpId, bias: Site) -> Option<Vec<f32>> {
 }
 
 fn activation_scale(graph: &Graph, plan: &Plan, op: OpId) -> Option<f32> {
-    let quantizer = plan
-        .quantizer(Site::Operand { op, slot: 0 })
-        .or_else(|| plan.quantizer(Site::Output(graph.input(op, 0)?)))?;
+    let quantizer =
+        plan.quantizer(Site::Operand { op, slot: 0 }).or_else(|| plan.quantizer(Site::Output(graph.input(op, 0)?)))?;
     match quantizer {
         Quantizer::Tensor(own) => Some(own.scale()),
         _ => None,
@@ -108,4 +109,32 @@ fn raise(own: Uniform, activation: f32, bias: f32) -> Uniform {
         return own;
     }
     Uniform::new(own.format(), least, own.zero_point()).unwrap_or(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, check_declined};
+
+    #[test]
+    fn bias() {
+        check!("legalize/bias");
+    }
+
+    #[test]
+    fn large_bias() {
+        check!("legalize/large_bias");
+    }
+
+    #[test]
+    fn per_tensor() {
+        check!("legalize/per_tensor");
+    }
+
+    #[test]
+    fn no_scale() {
+        check_declined!(
+            "legalize/no_scale",
+            "no-scale: activation and weight have no uniform quantizers that fit it, so the bias stays float"
+        );
+    }
 }

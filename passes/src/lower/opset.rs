@@ -9,17 +9,19 @@
 //!
 //! # Effect
 //! Operators whose meaning or form changed up to the needed version are converted; the file format version is raised where
-//! the operators ask for it.
+//! the operators ask for it, and to 4, from which on initializers need not be inputs.
 //!
 //! # Promise
 //! Exact.
 //!
 //! # Declines
-//! Nothing; an operator that can't be converted is an error that names it.
+//! Nothing; an operator that can't be converted is an error that names it, and so is a version that the target does not
+//! load.
 //!
 //! # Options
 //! None.
 
+use onnxq_ir::Applied;
 use onnxq_plan::{Entry, Quantizer, Site};
 use serde::{Deserialize, Serialize};
 
@@ -37,17 +39,36 @@ impl Pass for Opset {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
-        let needed = cx
-            .plan
-            .entries()
-            .filter_map(|(site, entry)| need(cx, site, entry))
-            .max_by_key(|(opset, _)| *opset);
-        let Some((opset, form)) = needed else { return Ok(()) };
-        if cx.graph().opset() >= opset {
-            return Ok(());
-        }
-        onnxq_ir::ops::opset::convert(cx.model, opset)
-            .map_err(|error| PassError::Opset { form, need: opset, reason: error.to_string() })
+        raise_operators(cx)?;
+        raise_file(cx);
+        Ok(())
+    }
+}
+
+/// Raises the operator version to what the plan needs.
+fn raise_operators(cx: &mut Context<'_>) -> Result<(), PassError> {
+    let needs = cx.plan.entries().filter_map(|(site, entry)| need(cx, site, entry));
+    let Some((opset, form)) = needs.max_by_key(|(opset, _)| *opset) else { return Ok(()) };
+    let before = cx.graph().opset();
+    if before >= opset {
+        return Ok(());
+    }
+    let refuse = |reason: String| PassError::Opset { form, need: opset, reason };
+    if opset > cx.target.max_opset {
+        return Err(refuse(format!("target `{}` loads no opset above {}", cx.target.name, cx.target.max_opset)));
+    }
+    onnxq_ir::ops::opset::convert(cx.model, opset).map_err(|error| refuse(error.to_string()))?;
+    cx.record(Applied { rule: "opset", text: format!("opset {before} to {opset}, for {form}\n") });
+    Ok(())
+}
+
+/// Before version 4 of the file format initializers had to be inputs too, and those that come with the codes are not.
+fn raise_file(cx: &mut Context<'_>) {
+    const INITIALIZERS_ALONE: i64 = 4;
+    let before = cx.model.ir_version;
+    if before < INITIALIZERS_ALONE && !cx.plan.is_empty() {
+        cx.model.ir_version = INITIALIZERS_ALONE;
+        cx.record(Applied { rule: "opset", text: format!("IR {before} to {INITIALIZERS_ALONE}\n") });
     }
 }
 
@@ -77,5 +98,51 @@ fn weight_need(storage: Storage, bits: u8) -> (i64, &'static str) {
         (Storage::Native, 2) => (25, "2-bit storage"),
         (Storage::Native, 3..=4) => (21, "4-bit storage"),
         _ => (10, "DequantizeLinear"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, check_refused};
+
+    #[test]
+    fn codes_of_four_bits() {
+        check!("opset/codes_of_four_bits");
+    }
+
+    #[test]
+    fn eight_bits() {
+        check!("opset/eight_bits");
+    }
+
+    #[test]
+    fn packed_weights() {
+        check!("opset/packed_weights");
+    }
+
+    #[test]
+    fn logarithms() {
+        check!("opset/logarithms");
+    }
+
+    #[test]
+    fn old_file() {
+        check!("opset/old_file");
+    }
+
+    #[test]
+    fn unknown_operator() {
+        check_refused!(
+            "opset/unknown_operator",
+            "Clip on codes needs opset 12, and the model can't be raised to it: operator `OneHot` at node `hot` can't be moved from opset 10 to 12: its newer version means something else"
+        );
+    }
+
+    #[test]
+    fn target_limit() {
+        check_refused!(
+            "opset/target_limit",
+            "4-bit storage needs opset 21, and the model can't be raised to it: target `generic` loads no opset above 20"
+        );
     }
 }

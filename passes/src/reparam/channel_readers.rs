@@ -24,6 +24,8 @@ pub(crate) enum Blocked {
     Reader(OpId),
     /// They leave the graph.
     Output,
+    /// It is not known which axis the last one is.
+    Shape,
 }
 
 /// Follows the last axis of `value` to all its readers.
@@ -31,7 +33,7 @@ pub(crate) fn linear_readers(graph: &Graph, value: ValueId) -> Result<Vec<Reader
     // The axis of the channels in each value that carries them.
     let mut carriers: BTreeMap<ValueId, usize> = BTreeMap::new();
     let last = graph.rank(value).and_then(|rank| rank.checked_sub(1));
-    carriers.insert(value, last.ok_or(Blocked::Output)?);
+    carriers.insert(value, last.ok_or(Blocked::Shape)?);
     let mut readers = Vec::new();
     for op in downstream(graph, value) {
         let read: Vec<ValueId> =
@@ -80,7 +82,17 @@ fn downstream(graph: &Graph, value: ValueId) -> Vec<OpId> {
 }
 
 const MOVERS: &[&str] = &[
-    "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "Split", "Concat", "ReduceMean", "Identity",
+    "Reshape",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Flatten",
+    "Slice",
+    "Gather",
+    "Split",
+    "Concat",
+    "ReduceMean",
+    "Identity",
 ];
 
 /// Where the channels are in the outputs of `op`, if it only moves or averages them.

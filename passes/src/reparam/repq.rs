@@ -6,14 +6,15 @@
 //! into the LayerNorm's affine and the weights that read it: the codes stay the same, the grid becomes one.
 //!
 //! # Needs
-//! A histogram per channel of what each linear reader of a LayerNorm reads.
+//! A histogram per channel of what each linear reader of a LayerNorm reads, where all are in the plan.
 //!
 //! # Effect
 //! With scale `s[j]` and zero point `z[j]` of channel j, `s` their geometric mean and `z` the median zero point rounded into
 //! the codes: `r[j] = s[j] / s`, `m[j] = s (z - z[j])`; gamma and beta become `gamma / r` and `beta / r - m`; row j of every
 //! reader's weight is multiplied by `r[j]`, and `sum_j m[j] W[j, :]` of the new weight is added to its bias, which is made
 //! where there is none. The readers' activations get the one quantizer `(s, z)`. Readers may stand behind operators that
-//! move or average channels (the class token's Gather, the mean before a head).
+//! move or average channels (the class token's Gather, the mean before a head). A channel that is always one value, because
+//! its gamma is 0, has no scale: it is moved onto 0, so that no grid can clip it.
 //!
 //! # Promise
 //! Exact.
@@ -22,16 +23,18 @@
 //! - `nonlinear-reader`: something else reads the channels, or they are an output of the graph.
 //! - `not-a-site`: a reader's activation is not in the plan as a uniform quantizer per tensor.
 //! - `not-constant`: gamma, beta, a weight or a bias is computed.
-//! - `axes`: the LayerNorm does not normalize just the last axis.
+//! - `axes`: the LayerNorm does not normalize just the last axis, or its rank is not known.
 //! - `no-range`: no calibration run reached it.
 //!
 //! # Options
 //! None.
 
+use std::collections::BTreeMap;
+
 use onnxq_ir::ops::{LayerNorm, Linear, is_last_axis};
 use onnxq_ir::{Graph, OpId, Patch, Tensor, ValueId};
-use onnxq_numerics::{ChannelHistogram, IntFormat, Uniform, search};
-use onnxq_plan::{ChannelAxis, Fact, Granularity, Needs, Quantizer, Scheme, Site, Statistic};
+use onnxq_numerics::{ChannelHistogram, Histogram, IntFormat, Uniform, search};
+use onnxq_plan::{Carry, ChannelAxis, Fact, Granularity, Needs, Plan, Quantizer, Scheme, Site, Statistic};
 use serde::{Deserialize, Serialize};
 
 use super::channel_readers::{Blocked, Reader, linear_readers};
@@ -52,8 +55,9 @@ impl Pass for RepQ {
         let mut needs = Needs::none();
         for op in view.graph().op_ids() {
             let Some(norm) = LayerNorm::at(view.graph(), op) else { continue };
-            for reader in linear_readers(view.graph(), norm.output).unwrap_or_default() {
-                needs.add(reader.x, STATISTIC);
+            let readers = linear_readers(view.graph(), norm.output).unwrap_or_default();
+            if shared_format(view.plan, &readers).is_ok() {
+                readers.iter().for_each(|reader| needs.add(reader.x, STATISTIC));
             }
         }
         needs
@@ -64,9 +68,14 @@ impl Pass for RepQ {
             let Some(norm) = LayerNorm::at(cx.graph(), op) else { continue };
             match NormSite::find(cx, &norm) {
                 Ok(site) => {
-                    let grid = site.grid();
+                    let own = site.own_grids();
+                    let grid = Grid::towards(site.shared(&own), &own);
+                    let before = site.versions(cx.graph());
                     let patch = site.rewrite(cx.graph(), &grid);
                     cx.apply(patch)?;
+                    for (value, version) in before {
+                        cx.facts.carry(&cx.model.graph, value, version, &grid.carry());
+                    }
                     for reader in &site.readers {
                         cx.plan.assign(Site::Operand { op: reader.op, slot: 0 }, Quantizer::Tensor(grid.shared));
                         cx.assigned();
@@ -92,13 +101,44 @@ struct NormSite {
     channels: ChannelHistogram,
 }
 
-/// The per-channel grids, and the one that replaces them.
+/// The grid of one channel.
+#[derive(Clone, Copy, Debug)]
+enum Own {
+    /// `s[j]` above 0, and `z[j]`, which need not be a code.
+    Affine { scale: f64, zero_point: f64 },
+    /// The channel always has this value (gamma is 0): no scale of its own.
+    Constant(f64),
+}
+
+/// What turns the per-channel grids into one.
 struct Grid {
     /// `r[j]`, a factor above 0.
     ratio: Vec<f64>,
     /// `m[j]`
     shift: Vec<f64>,
     shared: Uniform,
+}
+
+impl Grid {
+    /// The change under which `shared` gives every value the code that its channel's own grid gives it.
+    fn towards(shared: Uniform, own: &[Own]) -> Self {
+        let (s, z) = (f64::from(shared.scale()), f64::from(shared.zero_point()));
+        let change = |own: &Own| match *own {
+            Own::Affine { scale, zero_point } => (scale / s, s * (z - zero_point)),
+            // Moved onto 0, which is a level of every grid.
+            Own::Constant(value) => (1.0, value),
+        };
+        let (ratio, shift) = own.iter().map(change).unzip();
+        Self { ratio, shift, shared }
+    }
+
+    /// What happens to every value: `x / r - m`.
+    fn carry(&self) -> Carry {
+        Carry::ScaleShift {
+            scale: self.ratio.iter().map(|r| (1.0 / r) as f32).collect(),
+            shift: self.shift.iter().map(|m| -m as f32).collect(),
+        }
+    }
 }
 
 impl NormSite {
@@ -109,17 +149,20 @@ impl NormSite {
         }
         let constant = |value: ValueId| {
             let tensor = graph.constant(value).and_then(Tensor::to_f32);
-            tensor.map(std::borrow::Cow::into_owned).ok_or_else(|| format!("not-constant: `{}` is computed", graph.value(value).name()))
+            tensor
+                .map(std::borrow::Cow::into_owned)
+                .ok_or_else(|| format!("not-constant: `{}` is computed", graph.value(value).name()))
         };
         let gamma = constant(norm.scale)?;
         let beta = norm.bias.map(constant).transpose()?;
         let readers = linear_readers(graph, norm.output).map_err(|blocked| match blocked {
             Blocked::Output => "nonlinear-reader: it is an output of the graph".to_owned(),
+            Blocked::Shape => "axes: its rank is not known".to_owned(),
             Blocked::Reader(op) => {
                 format!("nonlinear-reader: `{}` ({}) reads it", label(graph, op), graph.op(op).op_type())
             }
         })?;
-        let format = shared_format(cx, &readers)?;
+        let format = shared_format(cx.plan, &readers)?;
         for reader in &readers {
             let linear = Linear::at(graph, reader.op).expect("a linear reader");
             constant(linear.weight)?;
@@ -129,41 +172,32 @@ impl NormSite {
         Ok(Self { op: norm.op, output: norm.output, gamma, beta, readers, format, channels })
     }
 
-    /// The affine grid of each channel, and the shared one.
-    fn grid(&self) -> Grid {
+    /// What the search finds for each channel.
+    fn own_grids(&self) -> Vec<Own> {
         let steps = (self.format.levels() - 1) as f64;
-        let ranges: Vec<Option<(f64, f64)>> = self
-            .channels
-            .channels()
-            .iter()
-            .map(|channel| {
-                let range = search::repq_free(channel, self.format.levels())?;
-                // A constant channel has no scale of its own: its search finds none.
-                Some((f64::from(range.min()), f64::from(range.max())))
-            })
-            .collect();
-        let scales: Vec<f64> = ranges.iter().flatten().map(|(low, high)| (high - low) / steps).collect();
-        let shared_scale = if scales.is_empty() {
-            1.0
-        } else {
-            (scales.iter().map(|s| s.ln()).sum::<f64>() / scales.len() as f64).exp()
-        };
         let qmin = f64::from(self.format.qmin());
-        let zero_points: Vec<Option<f64>> = ranges
-            .iter()
-            .map(|range| range.map(|(low, high)| (qmin - low * steps / (high - low)).round_ties_even()))
-            .collect();
-        let zero_point = median(zero_points.iter().flatten().copied())
-            .unwrap_or(qmin)
-            .clamp(qmin, f64::from(self.format.qmax()));
-        let scale = shared_scale as f32;
-        let ratio = ranges
-            .iter()
-            .map(|range| range.map_or(1.0, |(low, high)| (high - low) / steps / f64::from(scale)))
-            .collect();
-        let shift = zero_points.iter().map(|own| own.map_or(0.0, |own| f64::from(scale) * (zero_point - own))).collect();
-        let shared = Uniform::new(self.format, scale, zero_point as i32).expect("a mean of positive scales and a code");
-        Grid { ratio, shift, shared }
+        let own = |channel: &Histogram| match search::repq_free(channel, self.format.levels()) {
+            Some(range) => {
+                let (low, high) = (f64::from(range.min()), f64::from(range.max()));
+                let scale = (high - low) / steps;
+                Own::Affine { scale, zero_point: (qmin - low / scale).round_ties_even() }
+            }
+            None => Own::Constant(channel.range().map_or(0.0, |range| range.min().into())),
+        };
+        self.channels.channels().iter().map(own).collect()
+    }
+
+    /// The grid that all channels get: which one is free, these keep gamma and beta near their size.
+    fn shared(&self, own: &[Own]) -> Uniform {
+        let affine = |own: &Own| match *own {
+            Own::Affine { scale, zero_point } => Some((scale, zero_point)),
+            Own::Constant(_) => None,
+        };
+        let (scales, zero_points): (Vec<f64>, Vec<f64>) = own.iter().filter_map(affine).unzip();
+        let mean = scales.iter().map(|scale| scale.ln()).sum::<f64>() / scales.len().max(1) as f64;
+        let (qmin, qmax) = (f64::from(self.format.qmin()), f64::from(self.format.qmax()));
+        let zero_point = median(zero_points).unwrap_or(qmin).clamp(qmin, qmax);
+        Uniform::new(self.format, mean.exp() as f32, zero_point as i32).expect("a mean of positive scales and a code")
     }
 
     fn rewrite(&self, graph: &Graph, grid: &Grid) -> Patch {
@@ -186,12 +220,14 @@ impl NormSite {
         for reader in &self.readers {
             repair(graph, &mut patch, reader.op, grid);
         }
-        let mut carriers: Vec<ValueId> = self.readers.iter().map(|reader| reader.x).collect();
-        carriers.push(self.output);
-        carriers.sort_unstable();
-        carriers.dedup();
-        carriers.into_iter().for_each(|value| patch.changed(value));
+        self.versions(graph).into_iter().for_each(|(value, _)| patch.changed(value));
         patch
+    }
+
+    /// The values whose channels change, with their versions.
+    fn versions(&self, graph: &Graph) -> BTreeMap<ValueId, u32> {
+        let values = self.readers.iter().map(|reader| reader.x).chain([self.output]);
+        values.map(|value| (value, graph.value(value).version())).collect()
     }
 }
 
@@ -235,8 +271,8 @@ fn repair(graph: &Graph, patch: &mut Patch, op: OpId, grid: &Grid) {
 }
 
 /// The one activation format that all readers are to have.
-fn shared_format(cx: &Context<'_>, readers: &[Reader]) -> Result<IntFormat, String> {
-    let mut formats = readers.iter().map(|reader| match cx.plan.get(Site::Operand { op: reader.op, slot: 0 }) {
+fn shared_format(plan: &Plan, readers: &[Reader]) -> Result<IntFormat, String> {
+    let mut formats = readers.iter().map(|reader| match plan.get(Site::Operand { op: reader.op, slot: 0 }) {
         Some(entry) if entry.quantizer.is_none() => match entry.scheme {
             Scheme::Uniform { format, granularity: Granularity::Tensor, .. } => Some(format),
             _ => None,
@@ -273,8 +309,273 @@ fn zip(a: &[f32], b: &[f64], f: impl Fn(f64, f64) -> f64) -> Vec<f32> {
 }
 
 /// The lower median.
-fn median(numbers: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut numbers: Vec<f64> = numbers.collect();
+fn median(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.sort_by(f64::total_cmp);
     (!numbers.is_empty()).then(|| numbers[(numbers.len() - 1) / 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PassInfo;
+    use crate::testing::planned::Scene;
+    use crate::testing::{check, check_declined};
+
+    #[test]
+    fn linear() {
+        check!("repq/linear");
+    }
+
+    #[test]
+    fn without_bias() {
+        check!("repq/without_bias");
+    }
+
+    #[test]
+    fn without_beta() {
+        check!("repq/without_beta");
+    }
+
+    #[test]
+    fn gemm() {
+        check!("repq/gemm");
+    }
+
+    #[test]
+    fn three_readers() {
+        check!("repq/three_readers");
+    }
+
+    #[test]
+    fn class_token() {
+        check!("repq/class_token");
+    }
+
+    #[test]
+    fn roll() {
+        check!("repq/roll");
+    }
+
+    #[test]
+    fn mean() {
+        check!("repq/mean");
+    }
+
+    #[test]
+    fn windows() {
+        check!("repq/windows");
+    }
+
+    #[test]
+    fn shape_reader() {
+        check!("repq/shape_reader");
+    }
+
+    #[test]
+    fn gamma_zero() {
+        check!("repq/gamma_zero");
+    }
+
+    #[test]
+    fn tied_weight() {
+        check!("repq/tied_weight");
+    }
+
+    #[test]
+    fn classic_13() {
+        check!("repq/classic_13");
+    }
+
+    #[test]
+    fn split() {
+        check!("repq/split");
+    }
+
+    #[test]
+    fn gelu_reader() {
+        check_declined!("repq/gelu_reader", "nonlinear-reader: `gelu` (Gelu) reads it");
+    }
+
+    #[test]
+    fn residual_reader() {
+        check_declined!("repq/residual_reader", "nonlinear-reader: `residual` (Add) reads it");
+    }
+
+    #[test]
+    fn output() {
+        check_declined!("repq/output", "nonlinear-reader: it is an output of the graph");
+    }
+
+    #[test]
+    fn sliced_channels() {
+        check_declined!("repq/sliced_channels", "nonlinear-reader: `half` (Slice) reads it");
+    }
+
+    #[test]
+    fn moved_channels() {
+        check_declined!("repq/moved_channels", "nonlinear-reader: `fc` (Linear) reads it");
+    }
+
+    #[test]
+    fn product_of_two() {
+        check_declined!("repq/product_of_two", "nonlinear-reader: `square` (MatMul) reads it");
+    }
+
+    #[test]
+    fn not_a_site() {
+        check_declined!("repq/not_a_site", "not-a-site: a reader's activation is not in the plan");
+    }
+
+    #[test]
+    fn weights_only() {
+        check_declined!("repq/weights_only", "not-a-site: a reader's activation is not in the plan");
+    }
+
+    #[test]
+    fn not_constant() {
+        check_declined!("repq/not_constant", "not-constant: `g` is computed");
+    }
+
+    #[test]
+    fn axes() {
+        check_declined!("repq/axes", "axes: it does not normalize just the last axis");
+    }
+
+    #[test]
+    fn no_range() {
+        check_declined!("repq/no_range", "no-range: no calibration run reached it");
+    }
+
+    /// Per-channel codes before, and shared codes after, are the same but on rounding ties.
+    fn codes_stay(name: &str) {
+        let mut scene = Scene::load(name);
+        scene.gather(&RepQ {});
+        let sites: Vec<NormSite> = {
+            let cx = scene.context();
+            let norms = cx.ops().into_iter().filter_map(|op| LayerNorm::at(cx.graph(), op));
+            norms.map(|norm| NormSite::find(&cx, &norm).expect("a site")).collect()
+        };
+        let inputs: Vec<_> = (0..4).map(|seed| scene.inputs(seed)).collect();
+        let readers: Vec<(&NormSite, Reader)> =
+            sites.iter().flat_map(|site| site.readers.iter().map(move |reader| (site, *reader))).collect();
+        let see = |scene: &Scene| -> Vec<Vec<f64>> {
+            let values = |(_, reader): &(&NormSite, Reader)| {
+                inputs.iter().flat_map(|inputs| scene.value(reader.x, inputs)).collect::<Vec<f64>>()
+            };
+            readers.iter().map(values).collect()
+        };
+        let before = see(&scene);
+        scene.run().expect("runs");
+        let after = see(&scene);
+        for (i, (site, reader)) in readers.iter().enumerate() {
+            let Some(Quantizer::Tensor(shared)) = scene.plan.quantizer(Site::Operand { op: reader.op, slot: 0 }) else {
+                panic!("{name}: a reader has no quantizer per tensor")
+            };
+            let own = site.own_grids();
+            let (mut ties, codes) = (0, shared.codes());
+            for (j, (x, y)) in before[i].iter().zip(&after[i]).enumerate() {
+                let code = shared.code(*y as f32);
+                match own[j % own.len()] {
+                    Own::Constant(value) => assert_eq!((*x, code), (value, shared.zero_point()), "{name}: {x}"),
+                    Own::Affine { scale, zero_point } => {
+                        let steps = x / scale;
+                        let expected = (steps.round_ties_even() + zero_point)
+                            .clamp(f64::from(*codes.start()), f64::from(*codes.end()));
+                        if (steps - steps.floor() - 0.5).abs() < 1e-3 {
+                            ties += 1;
+                        } else {
+                            assert_eq!(f64::from(code), expected, "{name}: element {j}, {x} became {y}");
+                        }
+                    }
+                }
+            }
+            assert!(ties * 20 < before[i].len(), "{name}: {ties} ties");
+        }
+    }
+
+    #[test]
+    fn codes_are_those_of_the_channels_own_grids() {
+        for name in [
+            "linear",
+            "gemm",
+            "three_readers",
+            "class_token",
+            "roll",
+            "mean",
+            "windows",
+            "gamma_zero",
+            "tied_weight",
+            "split",
+        ] {
+            codes_stay(&format!("repq/{name}"));
+        }
+    }
+
+    /// What is quantized does not depend on which grid is the shared one.
+    #[test]
+    fn the_shared_grid_is_a_matter_of_taste() {
+        let simulate = |shared: Option<(f32, i32)>| {
+            let mut scene = Scene::load("repq/three_readers");
+            scene.gather(&RepQ {});
+            let mut cx = scene.context();
+            let norm = cx.ops().into_iter().find_map(|op| LayerNorm::at(cx.graph(), op)).expect("a norm");
+            let site = NormSite::find(&cx, &norm).expect("a site");
+            let own = site.own_grids();
+            let shared = match shared {
+                Some((scale, zero_point)) => Uniform::new(site.format, scale, zero_point).expect("a quantizer"),
+                None => site.shared(&own),
+            };
+            let grid = Grid::towards(shared, &own);
+            let patch = site.rewrite(cx.graph(), &grid);
+            cx.apply(patch).expect("applies");
+            for reader in &site.readers {
+                cx.plan.assign(Site::Operand { op: reader.op, slot: 0 }, Quantizer::Tensor(shared));
+            }
+            scene.step(PassInfo::find("minmax").expect("a pass"), "").expect("runs");
+            let inputs = scene.inputs(7);
+            scene.simulated(&inputs).concat()
+        };
+        let chosen = simulate(None);
+        let largest = chosen.iter().fold(0f64, |max, y| max.max(y.abs()));
+        for other in [(1.0, 8), (0.01, 3)] {
+            for (y, z) in chosen.iter().zip(simulate(Some(other))) {
+                assert!((y - z).abs() <= 1e-5 * largest, "{other:?}: {y} became {z}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_constant_channel_is_exact_in_the_simulation() {
+        let mut scene = Scene::load("repq/gamma_zero");
+        let inputs = scene.inputs(0);
+        scene.run().expect("runs");
+        let norm = scene.graph().op_ids().find_map(|op| LayerNorm::at(scene.graph(), op)).expect("a norm");
+        let values = scene.value(norm.output, &inputs);
+        assert!(values.iter().skip(1).step_by(4).all(|&value| value == 0.0), "{values:?}");
+    }
+
+    #[test]
+    fn channel_ranges_follow_the_change() {
+        let mut scene = Scene::load("repq/linear");
+        let norm = scene.graph().op_ids().find_map(|op| LayerNorm::at(scene.graph(), op)).expect("a norm");
+        let statistic = Statistic::ChannelRange(ChannelAxis::LAST);
+        let mut needs = Needs::none();
+        needs.add(norm.output, statistic);
+        scene.observe(&needs);
+        scene.run().expect("runs");
+        let Some(Fact::ChannelRange(Some(carried))) = scene.facts.get(scene.graph(), norm.output, statistic).cloned()
+        else {
+            panic!("no fact is carried over")
+        };
+        scene.facts = onnxq_plan::Facts::default();
+        scene.observe(&needs);
+        let Some(Fact::ChannelRange(Some(fresh))) = scene.facts.get(scene.graph(), norm.output, statistic) else {
+            panic!("nothing is observed")
+        };
+        for (a, b) in carried.ranges().iter().zip(fresh.ranges()) {
+            let (a, b) = (a.expect("seen"), b.expect("seen"));
+            let tolerance = 1e-5 * (b.max() - b.min());
+            assert!((a.min() - b.min()).abs() <= tolerance && (a.max() - b.max()).abs() <= tolerance, "{a:?}, {b:?}");
+        }
+    }
 }

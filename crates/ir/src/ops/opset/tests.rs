@@ -1,3 +1,5 @@
+//! Conversions one by one, and what is refused.
+
 use super::*;
 use crate::model::OpsetImport;
 use crate::ops::testing::{Scene, listing};

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""CPU seconds and peak memory of whole processes: onnxq beside onnxruntime's quantize_static, on the same work in one run.
+
+    target/venv/bin/python benches/peers.py [--runs N] [--model MODEL.onnx --calib CALIB.npz]
+
+Needs `cargo build --release -p onnxq` and the environment that `.ci/run` makes. Runs alternate; medians are printed, and
+ratios of medians. onnxruntime's process is what its documentation shows: import, quant_pre_process, quantize_static
+(QDQ, u8 activations, s8 weights per channel), one sample a call.
+"""
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent.parent
+
+PEER = """
+import sys
+import numpy as np
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+model, calib, out, method, samples, folder = sys.argv[1:]
+
+class Reader(CalibrationDataReader):
+    def __init__(self):
+        data = np.load(calib)
+        name = [key for key in data.files if key != "label"][0]
+        self.rows = iter([{name: row[None]} for row in data[name][: int(samples)]])
+    def get_next(self):
+        return next(self.rows, None)
+
+prepared = folder + "/prepared.onnx"
+quant_pre_process(model, prepared)
+quantize_static(prepared, out, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                calibrate_method=getattr(CalibrationMethod, method))
+"""
+
+
+def measure(command):
+    """CPU seconds (user and system) and peak resident MB of one process."""
+    # A process of its own, since the peak of children never falls.
+    code = (
+        "import resource, subprocess, sys\n"
+        "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)\n"
+        "sys.stderr.write(done.stderr.decode() if done.returncode else '')\n"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(done.returncode, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
+    status, seconds, peak = done.stdout.split()
+    if status != "0":
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return float(seconds), float(peak)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--model", default=str(HERE / "testdata/models/deit_fmnist.onnx"))
+    parser.add_argument("--calib", default=str(HERE / "testdata/models/calib.npz"))
+    parser.add_argument("--samples", type=int, default=256)
+    options = parser.parse_args()
+    onnxq = str(HERE / "target/release/onnxq")
+    if not os.path.exists(onnxq):
+        sys.exit("build it first: cargo build --release -p onnxq")
+    with tempfile.TemporaryDirectory() as folder:
+        ours = [onnxq, options.model, f"{folder}/ours.onnx", "--calib", options.calib, "--quiet"]
+        peer = [sys.executable, "-c", PEER, options.model, options.calib, f"{folder}/peer.onnx"]
+        samples = str(options.samples)
+        jobs = {
+            "onnxq minmax": [*ours, "--samples", samples],
+            "onnxruntime minmax": [*peer, "MinMax", samples, folder],
+            "onnxq percentile": [*ours, "--samples", samples, "--calibrator", "percentile"],
+            "onnxruntime percentile": [*peer, "Percentile", samples, folder],
+            "onnxq minmax, 32 samples": [*ours, "--samples", "32"],
+        }
+        seen = {name: [] for name in jobs}
+        for _ in range(options.runs):
+            for name, command in jobs.items():
+                seen[name].append(measure(command))
+    median = {name: [statistics.median(column) for column in zip(*runs)] for name, runs in seen.items()}
+    print(f"{options.model}, {samples} samples, median of {options.runs} runs")
+    for name, (seconds, peak) in median.items():
+        print(f"  {name:<26} {seconds:7.2f} CPU s {peak:7.0f} MB")
+    for method in ("minmax", "percentile"):
+        (a, b), (c, d) = median[f"onnxq {method}"], median[f"onnxruntime {method}"]
+        print(f"  {method}: {a / c:.3f} of its CPU seconds, {b / d:.3f} of its memory")
+    few, many = median["onnxq minmax, 32 samples"][1], median["onnxq minmax"][1]
+    print(f"  peak memory at {samples} samples is {many / few:.2f} times that at 32")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+//! The same command gives the same bytes, however often it runs and on however many threads.
+
+use crate::tool::Folder;
+
+#[test]
+fn same_bytes() {
+    let folder = Folder::with("determinism", &["cnn_bn.onnx", "deit_fmnist.onnx", "calib.npz"]);
+    for (model, options) in [
+        ("deit_fmnist", ""),
+        ("cnn_bn", ""),
+        ("deit_fmnist", "--recipe repq --bits w4a4"),
+        ("cnn_bn", "--recipe repq"),
+        ("deit_fmnist", "--calibrator percentile"),
+        ("deit_fmnist", "--calibrator mse"),
+        ("deit_fmnist", "--calibrator entropy"),
+        ("cnn_bn", "--calibrator mse --bits w4a4 --seed 3"),
+        ("cnn_bn", "--target generic --bits w4a8 --storage native"),
+    ] {
+        let words = format!("{model}.onnx out.onnx --calib calib.npz --samples 24 {options}");
+        let mut runs = ["--threads 2", "--threads 2", "--threads 1", "--threads 5"].iter().map(|threads| {
+            let report = folder.run(&format!("{words} {threads} --json")).done().stdout;
+            (folder.read("out.onnx"), report)
+        });
+        let (bytes, report) = runs.next().expect("four runs");
+        for (other_bytes, other_report) in runs {
+            assert!(other_bytes == bytes, "{words}: other bytes");
+            assert_eq!(other_report, report, "{words}");
+        }
+    }
+}

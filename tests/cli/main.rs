@@ -1,0 +1,17 @@
+//! The tool as a person meets it: the binary is started, its words and exit codes are checked, and what it writes is
+//! judged by onnx and onnxruntime.
+//!
+//! One binary with a module for each side, since each test binary links the engine.
+
+mod arrays;
+mod determinism;
+mod errors;
+mod lists;
+mod models;
+mod oracle;
+mod output_safety;
+mod quantize;
+mod round_trip;
+mod runtimes;
+mod simulation;
+mod tool;

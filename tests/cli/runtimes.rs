@@ -1,0 +1,235 @@
+//! What is written, judged by onnx's checker and onnxruntime on data that calibration never saw.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::oracle::Oracle;
+use crate::tool::{Folder, shared, shipped, tell};
+
+/// One model's way through the tool, and what must come of it.
+struct Case {
+    model: PathBuf,
+    /// Where `calib.npz` and `test.npz` lie.
+    data: PathBuf,
+    options: &'static str,
+    /// Points of top-1 that may be lost against the float model.
+    points: f64,
+    /// Points that may be lost beyond `points`, in standard errors of the paired difference.
+    standard_errors: f64,
+    /// Largest size, in percent of the float file.
+    percent: f64,
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// Quantizes, loads and measures all cases; all failures are told together.
+fn judge(test: &str, cases: &[Case]) {
+    let Some(oracle) = Oracle::find() else { return };
+    let folder = Folder::new(test);
+    let mut failures = Vec::new();
+    let mut written = Vec::new();
+    for (i, case) in cases.iter().enumerate() {
+        let out = folder.path(&format!("{i}.onnx"));
+        let (calib, data) = (case.data.join("calib.npz"), case.data.join("test.npz"));
+        let words =
+            format!("{} {} --calib {} --samples 32 {}", text(&case.model), text(&out), text(&calib), case.options);
+        let report = folder.run(&format!("{words} --json")).done().json();
+        let percent = 100.0 * number(&report["sizes"]["after"]) / number(&report["sizes"]["before"]);
+        let words = ["top1", text(&out), text(&data), "--against", text(&case.model), "--whole"];
+        let measured = oracle.ask(&words)["against"].take();
+        let name = case.model.components().rev().take(2).collect::<Vec<_>>();
+        let line = format!(
+            "{:?} {}: {:+.2} points (s.e. {:.2}), {:.1} dB, {percent:.0} %",
+            name,
+            case.options,
+            number(&measured["difference"]),
+            number(&measured["standard_error"]),
+            number(&measured["mean_sqnr_db"]),
+        );
+        tell(&line);
+        let allowed = case.points + case.standard_errors * number(&measured["standard_error"]);
+        if number(&measured["difference"]) < -allowed - 1e-9 || percent > case.percent {
+            failures.push(line);
+        }
+        written.push(out);
+    }
+    oracle.check(&written.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// The small vision models: those that ship, and where they are, the shared ones in every export.
+fn vision_models() -> Vec<(&'static str, PathBuf, PathBuf)> {
+    let mut models = vec![
+        ("deit_fmnist", shipped().join("deit_fmnist.onnx"), shipped()),
+        ("cnn_bn", shipped().join("cnn_bn.onnx"), shipped()),
+    ];
+    if let Some(shared) = shared() {
+        for (name, exports) in [
+            ("deit_fmnist", ["op13", "dynamo"].as_slice()),
+            ("cnn_bn", &["dynamo"]),
+            ("swin_ish", &["op17", "op13"]),
+            ("deit_fmnist_outlier", &["op17", "dynamo"]),
+        ] {
+            let folder = shared.join(name);
+            for export in exports {
+                models.push((name, folder.join(export).with_extension("onnx"), folder.clone()));
+            }
+        }
+    }
+    models
+}
+
+#[test]
+fn int8_keeps_top1() {
+    let cases: Vec<Case> = vision_models()
+        .into_iter()
+        .map(|(name, model, data)| Case {
+            model,
+            data,
+            options: "",
+            points: if name == "deit_fmnist_outlier" { 3.0 } else { 1.0 },
+            standard_errors: 0.0,
+            percent: if name == "swin_ish" { 50.0 } else { 40.0 },
+        })
+        .collect();
+    judge("int8", &cases);
+}
+
+/// 8 and 6 bits on the exports that ship or are first; 4 bits on all.
+#[test]
+fn repq_keeps_top1() {
+    let mut cases = Vec::new();
+    for (name, model, data) in vision_models().into_iter().filter(|(name, ..)| *name != "cnn_bn") {
+        let is_first = model.ends_with("deit_fmnist.onnx") || model.ends_with("op17.onnx");
+        let mut add = |options, points, standard_errors| {
+            cases.push(Case {
+                model: model.clone(),
+                data: data.clone(),
+                options,
+                points,
+                standard_errors,
+                percent: 100.0,
+            });
+        };
+        if is_first {
+            add("--recipe repq", 1.0, 0.0);
+            add("--recipe repq --bits w6a6", 2.0, 0.0);
+        }
+        // What the method's public code loses on the same model and samples, from the shared models' tables.
+        let public = match name {
+            "deit_fmnist" | "swin_ish" => 1.5,
+            _ => 2.8,
+        };
+        add("--recipe repq --bits w4a4", public, 2.0);
+    }
+    judge("repq", &cases);
+}
+
+/// Where naive 4 bits are chance, the method stays near the float model.
+#[test]
+fn repq_on_outliers() {
+    let cases: Vec<Case> = vision_models()
+        .into_iter()
+        .filter(|(name, ..)| *name == "deit_fmnist_outlier")
+        .map(|(_, model, data)| Case {
+            model,
+            data,
+            options: "--recipe repq --bits w4a4",
+            points: 5.0,
+            standard_errors: 0.0,
+            percent: 100.0,
+        })
+        .collect();
+    judge("outliers", &cases);
+}
+
+/// Every other form that the tool writes loads, with all optimization and none.
+#[test]
+fn every_form_loads() {
+    let Some(oracle) = Oracle::find() else { return };
+    let folder = Folder::with("forms", &["cnn_bn.onnx", "deit_fmnist.onnx", "calib.npz"]);
+    let mut written = Vec::new();
+    for model in ["deit_fmnist", "cnn_bn"] {
+        for (i, options) in [
+            "--bits w2a2",
+            "--bits w3a7 --calibrator mse",
+            "--bits w4a8 --storage native",
+            "--bits w2a4 --storage native",
+            "--bits w4 --storage native",
+            "--bits w5 --storage float",
+            "--target generic",
+            "--target generic --bits w8a16",
+            "--target generic --bits w4a4 --storage native",
+            "--recipe repq --bits w4a4 --storage float",
+            "--recipe repq --bits w4a4 --storage native",
+            "--recipe repq --target generic --bits w6a6",
+            "--calibrator percentile --external-data",
+            "--calibrator entropy",
+        ]
+        .iter()
+        .enumerate()
+        {
+            let out = format!("{model}-{i}.onnx");
+            folder.run(&format!("{model}.onnx {out} --calib calib.npz --samples 4 --quiet {options}")).done();
+            written.push(folder.path(&out));
+        }
+    }
+    oracle.check(&written.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+}
+
+/// What is not vision: read, quantized and loaded; what they compute is for later recipes.
+#[test]
+fn other_architectures_load() {
+    let (Some(oracle), Some(shared)) = (Oracle::find(), shared()) else { return };
+    let folder = Folder::new("others");
+    let mut written = Vec::new();
+    for name in ["lm_tiny/op17", "lm_tiny/dynamo", "unet_ddpm/op17", "mamba_ish/scan"] {
+        let model = shared.join(name).with_extension("onnx");
+        let calib = model.with_file_name("calib.npz");
+        let out = folder.path(&format!("{}.onnx", name.replace('/', "-")));
+        folder.run(&format!("{} {} --calib {} --samples 4 --quiet", text(&model), text(&out), text(&calib))).done();
+        written.push(out);
+    }
+    oracle.check(&written.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+}
+
+/// DeiT-tiny on a part of its images, to see that the way through a folder of JPEG files works for a model of real size.
+#[test]
+fn deit_tiny_from_images() {
+    let (Some(oracle), Some(shared)) = (Oracle::find(), shared()) else { return };
+    let source = shared.join("deit_tiny");
+    let folder = Folder::new("deit-tiny");
+    let words = format!(
+        "{} int8.onnx --calib {} --preprocess imagenet --samples 16 --eval {} --json",
+        text(&source.join("op17.onnx")),
+        text(&source.join("calib")),
+        text(&eval_images(&folder, &source)),
+    );
+    let report = folder.run(&words).done().json();
+    let output = &report["quality"]["outputs"][0];
+    tell(&format!("deit_tiny int8: {:.1} dB, agreement {}", number(&output["sqnr_db"]), number(&output["agreement"])));
+    assert_eq!(report["quality"]["samples"], 24);
+    assert!(number(&output["sqnr_db"]) >= 18.0, "{output}");
+    assert!(number(&output["agreement"]) >= 0.9, "{output}");
+    assert!(number(&report["sizes"]["after"]) <= 0.4 * number(&report["sizes"]["before"]));
+    oracle.check(&[&folder.path("int8.onnx")]);
+}
+
+/// The first images of the test part.
+fn eval_images(folder: &Folder, source: &Path) -> PathBuf {
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(source.join("test")).expect("images").map(|entry| entry.expect("an entry").path()).collect();
+    names.sort();
+    for path in names.iter().take(24) {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+        folder.write(&format!("eval/{name}"), std::fs::read(path).expect("an image"));
+    }
+    folder.path("eval")
+}
