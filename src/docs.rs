@@ -27,5 +27,8 @@ fn readme_lists_the_passes() {
     if std::env::var_os("ONNXQ_UPDATE").is_some() {
         std::fs::write(&path, &wanted).expect("README.md can be written");
     }
-    assert_eq!(readme, wanted, "the table of passes in README.md is stale: ONNXQ_UPDATE=1 cargo test -p onnxq --lib docs");
+    assert_eq!(
+        readme, wanted,
+        "the table of passes in README.md is stale: ONNXQ_UPDATE=1 cargo test -p onnxq --lib docs"
+    );
 }

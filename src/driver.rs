@@ -8,12 +8,12 @@ use onnxq_ir::{Model, Tensor, ValueId};
 use onnxq_passes::{Context, Outcome, Promise, Settings, View};
 use onnxq_plan::{Evaluator, Facts, Needs, Plan, Request, Target};
 
-use crate::samples::Samples;
 use crate::error::Error;
 use crate::measure::{Quality, compare};
 use crate::outputs::Watched;
 use crate::progress::Progress;
 use crate::recipe::{Recipe, Step};
+use crate::samples::Samples;
 
 /// Everything that a run depends on.
 pub struct Job<'a> {
@@ -248,7 +248,8 @@ impl<'a> Run<'a> {
             Some(samples) => (samples.clone(), MeasuredOn::EvaluationData),
             None => {
                 let samples = self.samples()?;
-                let on = if samples.is_synthesized() { MeasuredOn::SynthesizedInputs } else { MeasuredOn::CalibrationData };
+                let on =
+                    if samples.is_synthesized() { MeasuredOn::SynthesizedInputs } else { MeasuredOn::CalibrationData };
                 (samples.first(MEASURED_SAMPLES), on)
             }
         };

@@ -60,7 +60,10 @@ pub enum Error {
 
 impl From<EngineError> for Error {
     fn from(source: EngineError) -> Self {
-        Self::Engine { source, advice: "weight-only quantization (`--bits w8`) needs no run and still works".to_owned() }
+        Self::Engine {
+            source,
+            advice: "weight-only quantization (`--bits w8`) needs no run and still works".to_owned(),
+        }
     }
 }
 

@@ -54,7 +54,6 @@ const QUANTIZED: &[&str] = &[
 fn half_value(graph: &Graph) -> Option<(String, ElementType)> {
     graph.values().find_map(|value| {
         let element = graph.tensor_type(value)?.element;
-        matches!(element, ElementType::F16 | ElementType::BF16)
-            .then(|| (graph.value(value).name().to_owned(), element))
+        matches!(element, ElementType::F16 | ElementType::BF16).then(|| (graph.value(value).name().to_owned(), element))
     })
 }

@@ -56,6 +56,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct QuantizeArgs {
     /// The float model
     #[arg(value_name = "IN", required_unless_present = "print_recipe")]

@@ -94,7 +94,7 @@ fn quantize(
         None => None,
     };
     if !args.quiet {
-        calibration.iter().chain(&evaluation).flat_map(|samples| samples.notes()).for_each(|text| note(text));
+        calibration.iter().chain(&evaluation).flat_map(Samples::notes).for_each(|text| note(text));
     }
     let as_read = model.graph.clone();
     let open = |_: &Model| match &calibration {

@@ -78,7 +78,10 @@ impl Recipe {
     pub fn set_calibrator(&mut self, calibrator: &str) -> Result<(), Error> {
         let Some(stage) = self.stages.iter_mut().find(|stage| stage.calibrator) else {
             let why = if self.is_none() { "quantizes nothing" } else { "has a search of its own" };
-            return Err(Error::Option(format!("recipe `{}` {why}: `--calibrator` does not apply, leave it out", self.name)));
+            return Err(Error::Option(format!(
+                "recipe `{}` {why}: `--calibrator` does not apply, leave it out",
+                self.name
+            )));
         };
         calibrator.clone_into(&mut stage.pass);
         Ok(())
@@ -87,8 +90,7 @@ impl Recipe {
     /// Sets an option of a pass, as `--set pass.key=value` does.
     pub fn set(&mut self, assignment: &str) -> Result<(), Error> {
         let refuse = |reason: String| Error::Option(format!("`--set {assignment}`: {reason}"));
-        let (path, value) =
-            assignment.split_once('=').ok_or_else(|| refuse("give it as pass.key=value".to_owned()))?;
+        let (path, value) = assignment.split_once('=').ok_or_else(|| refuse("give it as pass.key=value".to_owned()))?;
         let (pass, key) = path.split_once('.').ok_or_else(|| refuse("give it as pass.key=value".to_owned()))?;
         let names: Vec<&str> = self.stages.iter().map(|stage| stage.pass.as_str()).collect();
         if !names.contains(&pass) {
@@ -158,6 +160,7 @@ fn bits_from<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Bits, 
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
 fn bits_to<S: serde::Serializer>(bits: &Bits, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(bits)
 }

@@ -143,7 +143,8 @@ impl Report {
 
     /// The report as JSON, one object.
     pub fn json(&self) -> String {
-        serde_json::to_string_pretty(self).map_or_else(|error| format!("{{\"error\": \"{error}\"}}\n"), |text| text + "\n")
+        serde_json::to_string_pretty(self)
+            .map_or_else(|error| format!("{{\"error\": \"{error}\"}}\n"), |text| text + "\n")
     }
 }
 

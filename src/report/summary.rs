@@ -86,7 +86,11 @@ impl Report {
                     let _ = writeln!(text, "             {}", output_line(output));
                 }
                 for (output, names) in stand_ins {
-                    let _ = writeln!(text, "             `{output}` is out of the engine's reach; in its place: {}", quoted(names));
+                    let _ = writeln!(
+                        text,
+                        "             `{output}` is out of the engine's reach; in its place: {}",
+                        quoted(names)
+                    );
                 }
                 if let Some(top1) = &quality.top1 {
                     let _ = writeln!(text, "  top-1      {}", top1_line(top1));
@@ -98,7 +102,8 @@ impl Report {
 
 /// One output's figures.
 pub(crate) fn output_line(output: &OutputQuality) -> String {
-    let agreement = output.agreement.map_or_else(String::new, |share| format!(", top-1 agreement {:.1} %", 100.0 * share));
+    let agreement =
+        output.agreement.map_or_else(String::new, |share| format!(", top-1 agreement {:.1} %", 100.0 * share));
     format!("`{}` {:.1} dB, cosine {:.6}{agreement}", output.name, output.sqnr_db, output.cosine)
 }
 

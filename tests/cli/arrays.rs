@@ -8,8 +8,11 @@ use zip::write::SimpleFileOptions;
 
 /// A `.npy` file.
 pub(crate) fn npy(descr: &str, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
-    let shape: String = shape.iter().map(|n| format!("{n}, ")).collect();
-    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
+    let dims: Vec<String> = shape.iter().map(ToString::to_string).collect();
+    // One dimension alone has a comma behind it, and more may have.
+    let comma = if dims.is_empty() { "" } else { "," };
+    let dims = dims.join(", ");
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims}{comma}), }}");
     while (header.len() + 11) % 64 != 0 {
         header.push(' ');
     }

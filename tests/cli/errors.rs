@@ -181,6 +181,7 @@ fn images() {
             .save(folder.path(&format!("{part}/a.png")))
             .expect("a PNG");
     }
+    std::fs::copy(folder.path("small/a.png"), folder.path("unlabelled/b.png")).expect("a copy");
     folder.write("labelled/labels.csv", "file,label\na.png,cat\n");
     folder.write("unlabelled/labels.csv", "file,label\nb.png,1\n");
     folder.write("broken/a.png", b"\x89PNG\r\n\x1a\n12345");

@@ -60,8 +60,9 @@ fn typed(model: &Model, marked: &Marked<'_>, targets: &[ValueId]) -> Result<Vec<
     let inference = loaded.model;
     let typed = guarded(|| inference.into_typed()).map_err(|failure| loaded.names.translate(&failure))?;
     let mut found = facts(&typed, targets, &symbols)?;
-    // Simplifying finds more constants. Where it fails, what is known stands.
-    if let Ok(simple) = guarded(|| typed.into_decluttered())
+    // Simplifying finds more constants. Where it fails, or would not end, what is known stands.
+    if !crate::load::has_scan(&marked.graph)
+        && let Ok(simple) = guarded(|| typed.into_decluttered())
         && let Ok(more) = facts(&simple, targets, &symbols)
     {
         for (known, more) in found.iter_mut().zip(more) {

@@ -463,3 +463,8 @@ fn tensor_proto(name: &str, tensor: &Tensor, halves: HalfFloats) -> Result<pb::T
     }
     Ok(proto)
 }
+
+/// Whether tract's simplifications must be left out: on a Scan with captured constants they do not end (0.23.9).
+pub(crate) fn has_scan(graph: &Graph) -> bool {
+    graph.op_ids().any(|op| graph.op(op).is("Scan"))
+}

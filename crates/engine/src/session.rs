@@ -160,10 +160,15 @@ fn optimized(
 ) -> Result<Optimized, Failure> {
     let mut loaded = load(request.model, &marked.graph, targets, HalfFloats::Widened, fed)?;
     marked.install(&mut loaded);
+    let as_typed = crate::load::has_scan(&marked.graph);
     // Baked weights live in the copy of the graph: they go before tract packs its own.
     drop(marked);
     let Loaded { model, inputs, names, .. } = loaded;
-    let model = guarded(|| model.into_typed()?.into_optimized()).map_err(|failure| names.translate(&failure))?;
+    let model = guarded(|| {
+        let typed = model.into_typed()?;
+        if as_typed { Ok(typed) } else { typed.into_optimized() }
+    })
+    .map_err(|failure| names.translate(&failure))?;
     Ok(Optimized { model, inputs, names })
 }
 

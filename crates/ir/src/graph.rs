@@ -156,10 +156,7 @@ impl Graph {
 
     /// All values, in the order of their ids.
     pub fn values(&self) -> impl Iterator<Item = ValueId> + '_ {
-        self.vertices
-            .node_indices()
-            .filter(|&i| matches!(self.vertices[i], Vertex::Value(_)))
-            .map(ValueId)
+        self.vertices.node_indices().filter(|&i| matches!(self.vertices[i], Vertex::Value(_))).map(ValueId)
     }
 
     /// All operators, in the order of their ids, which need not be topological.

@@ -98,6 +98,7 @@ pub const RECOGNISED: &str = "onnxq";
 
 /// An operator of a graph. Its inputs and outputs are the graph's edges.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "`op_type` is ONNX's own name")]
 pub struct Op {
     pub(crate) domain: String,
     pub(crate) op_type: String,

@@ -395,7 +395,13 @@ impl fmt::Display for Patch {
                 Edit::MoveCapture { op, from, to } => writeln!(f, "{op:?} captures {to:?} for {from:?}")?,
                 Edit::SetOutput { op, slot, value } => writeln!(f, "{op:?} output {slot} := {value:?}")?,
                 Edit::SetConstant { value, tensor } => {
-                    writeln!(f, "{value:?} := {}{:?} #{:016x}", tensor.element(), tensor.shape(), tensor.content_hash())?;
+                    writeln!(
+                        f,
+                        "{value:?} := {}{:?} #{:016x}",
+                        tensor.element(),
+                        tensor.shape(),
+                        tensor.content_hash()
+                    )?;
                 }
                 Edit::SetAttributes { op, .. } => writeln!(f, "{op:?} attributes")?,
                 Edit::SetType { value, tensor_type } => writeln!(f, "{value:?} : {tensor_type}")?,

@@ -92,7 +92,9 @@ impl Pattern {
                 .and_then(crate::tensor::Tensor::scalar_f32)
                 .is_some_and(|x| (x - number).abs() <= 1e-3 * number.abs()),
             Self::Named(name, inner) => inner.descend(graph, value, found) && found.bind(name, value),
-            Self::OneOf(patterns) => patterns.iter().any(|pattern| found.attempt(|found| pattern.descend(graph, value, found))),
+            Self::OneOf(patterns) => {
+                patterns.iter().any(|pattern| found.attempt(|found| pattern.descend(graph, value, found)))
+            }
             Self::Op { op_type, inputs, name } => {
                 let Some((producer, 0)) = graph.producer(value) else { return false };
                 if !graph.op(producer).is(op_type) {
@@ -167,13 +169,11 @@ impl Match {
     }
 
     fn bind(&mut self, name: &'static str, value: ValueId) -> bool {
-        match self.try_value(name) {
-            Some(known) => known == value,
-            None => {
-                self.values.push((name, value));
-                true
-            }
+        if let Some(known) = self.try_value(name) {
+            return known == value;
         }
+        self.values.push((name, value));
+        true
     }
 
     /// Forgets what a branch captured when it fails.

@@ -89,7 +89,12 @@ impl Tensor {
         if need != elements.len() {
             return Err(TensorError::Length { element: ElementType::String, shape, need, have: elements.len() });
         }
-        Ok(Self { element: ElementType::String, shape, data: Data::Strings(elements.into()), carried: Carried::default() })
+        Ok(Self {
+            element: ElementType::String,
+            shape,
+            data: Data::Strings(elements.into()),
+            carried: Carried::default(),
+        })
     }
 
     /// The same tensor with what the reader wants kept for the writer.

@@ -41,6 +41,7 @@ pub enum Origin {
 
 /// A value of a graph.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "`type` alone is a keyword")]
 pub struct Value {
     pub(crate) name: String,
     pub(crate) value_type: ValueType,

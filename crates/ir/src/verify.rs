@@ -110,9 +110,7 @@ fn lists(graph: &Graph, defects: &mut Vec<Defect>) {
         defects.push(Defect::List { list: "outputs" });
     }
     let is_constant = |id| {
-        graph
-            .try_value(id)
-            .is_some_and(|value| matches!(value.origin(), Origin::Constant(_) | Origin::Input(Some(_))))
+        graph.try_value(id).is_some_and(|value| matches!(value.origin(), Origin::Constant(_) | Origin::Input(Some(_))))
     };
     if graph.initializers().iter().any(|&id| !is_constant(id)) {
         defects.push(Defect::List { list: "initializers" });

@@ -220,7 +220,8 @@ impl Facts {
         let session = evaluator.prepare(&Request { model, plan: None, taps: &taps })?;
         let mut counted = 0;
         let samples = samples.inspect(|sample| counted += usize::from(sample.is_ok()));
-        let threads = sweep(&*session, samples, threads, || Observers::new(needs), |all, _, shown| all.see(shown), done)?;
+        let threads =
+            sweep(&*session, samples, threads, || Observers::new(needs), |all, _, shown| all.see(shown), done)?;
         self.samples = counted;
         for observers in threads {
             for ((value, statistic), fact) in observers.facts {
@@ -251,7 +252,8 @@ impl Observers {
     fn see(&mut self, shown: &Shown<'_>) {
         let Elements::F32(elements) = shown.elements else { return };
         let first = (shown.value, Statistic::Range);
-        for ((_, statistic), fact) in self.facts.range_mut(first..).take_while(|((value, _), _)| *value == shown.value) {
+        for ((_, statistic), fact) in self.facts.range_mut(first..).take_while(|((value, _), _)| *value == shown.value)
+        {
             fact.observe(*statistic, shown.shape, elements);
         }
     }

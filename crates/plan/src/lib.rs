@@ -7,7 +7,8 @@ pub mod site;
 pub mod target;
 
 pub use evaluator::{
-    Elements, EngineError, Evaluator, Inferred, Request, Runner, Sample, Session, Shown, UnsupportedOp, each_sample, sweep,
+    Elements, EngineError, Evaluator, Inferred, Request, Runner, Sample, Session, Shown, UnsupportedOp, each_sample,
+    sweep,
 };
 pub use facts::{Carry, ChannelAxis, Fact, Facts, Needs, Statistic};
 pub use plan::{Declined, Entry, Granularity, Plan, Quantizer, Scheme};

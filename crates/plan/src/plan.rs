@@ -173,7 +173,10 @@ impl Plan {
 
     /// The sites that still lack a quantizer.
     pub fn unassigned(&self) -> Vec<(Site, Scheme)> {
-        self.entries().filter(|(_, entry)| entry.quantizer.is_none()).map(|(site, entry)| (site, entry.scheme)).collect()
+        self.entries()
+            .filter(|(_, entry)| entry.quantizer.is_none())
+            .map(|(site, entry)| (site, entry.scheme))
+            .collect()
     }
 
     /// Whether no site is quantized.

@@ -230,22 +230,33 @@ fn log_base(graph: &Graph, value: ValueId, scheme: SoftmaxScheme) -> Option<Base
     Softmax::at(graph, producer).map(|_| base)
 }
 
+/// A candidate with a rule.
+struct Chosen {
+    candidate: Candidate,
+    placement: Placement,
+    absorbs: Vec<String>,
+}
+
 /// Splits the candidates into those with a rule and those that stay float, with the reason.
 fn choose(
     cx: &Context<'_>,
     candidates: &[Candidate],
     rules: &BTreeMap<OperatorKind, Rule>,
-) -> (Vec<(Candidate, Placement, Vec<String>)>, Vec<(Candidate, &'static str)>) {
+) -> (Vec<Chosen>, Vec<(Candidate, &'static str)>) {
     let mut chosen = Vec::new();
     let mut left = Vec::new();
     for candidate in candidates {
         match rules.get(&candidate.kind) {
             _ if !candidate.is_float32(cx.graph()) => {
-                left.push((candidate.clone(), "not-float32: an operand is no float32"))
+                left.push((candidate.clone(), "not-float32: an operand is no float32"));
             }
             None => left.push((candidate.clone(), "not-a-site: float by the rules of target or recipe")),
             Some(_) if is_excluded(cx, candidate.op) => left.push((candidate.clone(), "excluded: by --exclude")),
-            Some(rule) => chosen.push((candidate.clone(), rule.placement, rule.absorbs.clone())),
+            Some(rule) => chosen.push(Chosen {
+                candidate: candidate.clone(),
+                placement: rule.placement,
+                absorbs: rule.absorbs.clone(),
+            }),
         }
     }
     (chosen, left)
@@ -265,10 +276,10 @@ struct Chain {
 
 impl Chain {
     /// Drops chain operators that would stand alone, until none does.
-    fn among(graph: &Graph, chosen: Vec<(Candidate, Placement, Vec<String>)>) -> Self {
+    fn among(graph: &Graph, chosen: Vec<Chosen>) -> Self {
         let mut chain = Self { kept: Vec::new(), ends: BTreeMap::new(), left: Vec::new() };
         let mut links: Vec<Candidate> = Vec::new();
-        for (candidate, placement, absorbs) in chosen {
+        for Chosen { candidate, placement, absorbs } in chosen {
             match placement {
                 Placement::Inputs => chain.kept.push(candidate),
                 Placement::Chain | Placement::ChainShared => match end(graph, candidate.op, &absorbs) {

@@ -92,7 +92,7 @@ impl Group {
             Quantizer::Channels { axis, channels } => {
                 uniform::constant(graph, &mut patch, value, Some(*axis), channels, storage)
             }
-            Quantizer::Log(own) => Some(log::activation(graph, &mut patch, value, own)),
+            Quantizer::Log(own) => Some(log::activation(graph, &mut patch, value, *own)),
             Quantizer::Bias(scales) => bias::constant(graph, &mut patch, value, scales),
         };
         let lowered = lowered.ok_or_else(|| broken(format!("`{}` is no float constant", graph.value(value).name())))?;

@@ -7,7 +7,7 @@ use onnxq_ir::{Attribute, ElementType, Graph, Op, Patch, Tensor, ValueId};
 use onnxq_numerics::Log;
 
 /// Adds the nodes that quantize and dequantize `value`; returns what comes out.
-pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quantizer: &Log) -> ValueId {
+pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quantizer: Log) -> ValueId {
     let name = graph.value(value).name().to_owned();
     let levels = quantizer.levels();
     let mut scalar = |hint: &str, number: f32| patch.constant(graph, &format!("{name}_{hint}"), Tensor::scalar(number));

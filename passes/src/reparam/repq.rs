@@ -57,7 +57,9 @@ impl Pass for RepQ {
             let Some(norm) = LayerNorm::at(view.graph(), op) else { continue };
             let readers = linear_readers(view.graph(), norm.output).unwrap_or_default();
             if shared_format(view.plan, &readers).is_ok() {
-                readers.iter().for_each(|reader| needs.add(reader.x, STATISTIC));
+                for reader in &readers {
+                    needs.add(reader.x, STATISTIC);
+                }
             }
         }
         needs

@@ -186,7 +186,8 @@ impl ChannelMinMax {
     /// What would have been seen had every value `x` of channel `c` been `x * scale[c] + shift[c]`, with scales above 0.
     pub fn scale_shift(&mut self, scale: &[f32], shift: &[f32]) {
         for (channel, (scale, shift)) in self.channels.iter_mut().zip(scale.iter().zip(shift)) {
-            channel.range = channel.range.and_then(|range| Range::new(range.min() * scale + shift, range.max() * scale + shift));
+            channel.range =
+                channel.range.and_then(|range| Range::new(range.min() * scale + shift, range.max() * scale + shift));
         }
     }
 
