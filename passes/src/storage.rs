@@ -11,19 +11,30 @@ pub enum Storage {
     /// Up to 8 bits in 8-bit types: every runtime loads them.
     #[default]
     Int8,
-    /// 4 and 2 bits in ONNX's own packed types (opset 21 and 25), other widths as `Int8`.
+    /// 4 and 2 bits in ONNX's own packed types (opset 21 and 25) where the target loads them, other widths as `Int8`.
     Native,
     /// Weights as the floats that their codes stand for: a simulation, no smaller than the model.
     Float,
 }
 
+/// What stands in the file for a weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// Codes of this element type, and a node that dequantizes them.
+    Codes(ElementType),
+    /// The floats that the codes stand for.
+    Floats,
+}
+
 impl Storage {
-    /// The element type that holds weights of this format.
-    pub fn weight_type(self, format: IntFormat) -> ElementType {
-        match (self, format.bits()) {
-            (Self::Native, 2) => signed(format, ElementType::I2, ElementType::U2),
-            (Self::Native, 3..=4) => signed(format, ElementType::I4, ElementType::U4),
-            _ => activation_type(format),
+    /// What holds weights of this format, where the runtime loads packed types of these widths.
+    pub fn weight_carrier(self, format: IntFormat, packed: &[u8]) -> Carrier {
+        let narrowest = [2, 4].into_iter().find(|width| format.bits() <= *width && packed.contains(width));
+        match (self, narrowest) {
+            (Self::Float, _) => Carrier::Floats,
+            (Self::Native, Some(2)) => Carrier::Codes(signed(format, ElementType::I2, ElementType::U2)),
+            (Self::Native, Some(_)) => Carrier::Codes(signed(format, ElementType::I4, ElementType::U4)),
+            (Self::Native, None) | (Self::Int8, _) => Carrier::Codes(activation_type(format)),
         }
     }
 }
@@ -55,12 +66,17 @@ mod tests {
 
     #[test]
     fn packed_types_hold_two_to_four_bits_and_others_lie_in_bytes() {
-        let stored = |storage: Storage| -> Vec<ElementType> {
-            [2, 3, 4, 5, 8].map(|bits| storage.weight_type(format(bits, Signedness::Signed))).to_vec()
+        let stored = |storage: Storage, packed: &[u8]| -> Vec<Carrier> {
+            [2, 3, 4, 5, 8].map(|bits| storage.weight_carrier(format(bits, Signedness::Signed), packed)).to_vec()
         };
-        assert_eq!(stored(Storage::Native), [E::I2, E::I4, E::I4, E::I8, E::I8]);
-        assert_eq!(stored(Storage::Int8), [E::I8; 5]);
-        assert_eq!(Storage::Native.weight_type(format(4, Signedness::Unsigned)), E::U4);
+        let codes = |elements: [ElementType; 5]| elements.map(Carrier::Codes).to_vec();
+        assert_eq!(stored(Storage::Native, &[2, 4]), codes([E::I2, E::I4, E::I4, E::I8, E::I8]));
+        assert_eq!(stored(Storage::Native, &[4]), codes([E::I4, E::I4, E::I4, E::I8, E::I8]));
+        assert_eq!(stored(Storage::Native, &[]), codes([E::I8; 5]));
+        assert_eq!(stored(Storage::Int8, &[2, 4]), codes([E::I8; 5]));
+        assert_eq!(stored(Storage::Float, &[2, 4]), [Carrier::Floats; 5]);
+        let unsigned = Storage::Native.weight_carrier(format(4, Signedness::Unsigned), &[4]);
+        assert_eq!(unsigned, Carrier::Codes(E::U4));
     }
 
     #[test]

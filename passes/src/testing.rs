@@ -152,6 +152,7 @@ fn target() -> Target {
         weights: WeightRule {
             signedness: CodeSign::Signed,
             bits: vec![4, 8],
+            packed: vec![2, 4],
             symmetry: Symmetry::Symmetric,
             granularity: WeightGranularity::Channel,
         },

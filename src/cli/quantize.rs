@@ -96,6 +96,12 @@ fn quantize(
     if !args.quiet {
         calibration.iter().chain(&evaluation).flat_map(Samples::notes).for_each(|text| note(text));
     }
+    if let (Some(samples), Some(wanted)) = (&calibration, args.data.samples)
+        && samples.len() < wanted.get()
+        && !args.quiet
+    {
+        note(&format!("--samples {wanted}: the data has only {}", samples.len()));
+    }
     let as_read = model.graph.clone();
     let open = |_: &Model| match &calibration {
         Some(samples) => Ok(samples.clone()),

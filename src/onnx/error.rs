@@ -27,7 +27,7 @@ pub enum ReadProblem {
     #[error("can't be opened: {0}")]
     Open(io::Error),
     /// A folder, device or pipe.
-    #[error("is no regular file; give the path of an ONNX model")]
+    #[error("is a folder or no regular file; give the path of an ONNX model")]
     NoFile,
     /// A file without bytes.
     #[error("is empty; an ONNX model was expected")]

@@ -17,6 +17,10 @@ impl Report {
         let before = bytes(self.sizes.before);
         let _ = writeln!(text, "  size       {before} -> {} ({percent:.0} %)", bytes(self.sizes.after));
         let seen = if self.samples > 0 { format!(", {}", samples(self.samples)) } else { String::new() };
+        if self.passes.is_empty() {
+            let _ = writeln!(text, "  recipe     {}", self.recipe);
+            return text;
+        }
         let _ = writeln!(text, "  recipe     {} {} for {}{seen}", self.recipe, self.bits, self.target);
         let _ = writeln!(text, "  quantized  {}", counted(&self.quantized));
         for (i, group) in self.left_float.iter().enumerate() {

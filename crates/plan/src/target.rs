@@ -44,6 +44,8 @@ pub struct WeightRule {
     pub signedness: CodeSign,
     /// The widths that have a type or fit into one.
     pub bits: Vec<u8>,
+    /// The widths of packed types (2, 4) that the runtime loads, for `--storage native`.
+    pub packed: Vec<u8>,
     /// Whether the zero point is fixed.
     pub symmetry: Symmetry,
     /// One scale for the tensor, or one per output channel.

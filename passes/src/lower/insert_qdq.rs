@@ -23,13 +23,13 @@
 
 use std::collections::BTreeMap;
 
-use onnxq_ir::{Graph, OpId, Patch, ValueId};
+use onnxq_ir::{OpId, Patch, ValueId};
+use onnxq_numerics::Uniform;
 use onnxq_plan::{Quantizer, Site};
 use serde::{Deserialize, Serialize};
 
 use super::{bias, log, uniform};
 use crate::pass::{Context, Pass, PassError, Promise};
-use crate::storage::Storage;
 
 /// What a recipe or `--set insert-qdq.KEY=VALUE` can set: nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -58,7 +58,7 @@ impl Pass for InsertQdq {
         }
         for (value, groups) in by_value {
             for group in groups {
-                let patch = group.lower(cx.graph(), value, cx.settings.storage)?;
+                let patch = group.lower(cx, value)?;
                 cx.apply(patch)?;
             }
         }
@@ -73,7 +73,9 @@ struct Group {
 }
 
 impl Group {
-    fn lower(&self, graph: &Graph, value: ValueId, storage: Storage) -> Result<Patch, PassError> {
+    fn lower(&self, cx: &Context<'_>, value: ValueId) -> Result<Patch, PassError> {
+        let graph = cx.graph();
+        let carrier = |own: &Uniform| cx.settings.storage.weight_carrier(own.format(), &cx.target.weights.packed);
         let uses: Vec<_> = self.sites.iter().flat_map(|site| site.uses(graph)).collect();
         let first: Option<OpId> = uses.iter().map(|reader| reader.op).min_by_key(|&op| (graph.op(op).order_key(), op));
         let anchor = graph
@@ -86,12 +88,21 @@ impl Group {
         let is_constant = graph.constant(value).is_some();
         let lowered = match &self.quantizer {
             Quantizer::Tensor(own) if is_constant => {
-                uniform::constant(graph, &mut patch, value, None, std::slice::from_ref(own), storage)
+                uniform::constant(graph, &mut patch, value, None, std::slice::from_ref(own), carrier(own))
             }
             Quantizer::Tensor(own) => Some(uniform::activation(graph, &mut patch, value, own)),
-            Quantizer::Channels { axis, channels } => {
-                uniform::constant(graph, &mut patch, value, Some(*axis), channels, storage)
-            }
+            Quantizer::Channels { axis, channels } => uniform::constant(
+                graph,
+                &mut patch,
+                value,
+                Some(*axis),
+                channels,
+                carrier(
+                    channels
+                        .first()
+                        .ok_or_else(|| broken(format!("`{}` has no channels", graph.value(value).name())))?,
+                ),
+            ),
             Quantizer::Log(own) => Some(log::activation(graph, &mut patch, value, *own)),
             Quantizer::Bias(scales) => bias::constant(graph, &mut patch, value, scales),
         };

@@ -21,12 +21,13 @@
 //! # Options
 //! None.
 
-use onnxq_ir::Applied;
+use onnxq_ir::{Applied, ElementType};
+use onnxq_numerics::Uniform;
 use onnxq_plan::{Entry, Quantizer, Site};
 use serde::{Deserialize, Serialize};
 
 use crate::pass::{Context, Pass, PassError, Promise};
-use crate::storage::Storage;
+use crate::storage::Carrier;
 
 /// What a recipe or `--set opset.KEY=VALUE` can set: nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -75,13 +76,13 @@ fn raise_file(cx: &mut Context<'_>) {
 /// The operator version that a site's form needs, and the form.
 fn need(cx: &Context<'_>, site: Site, entry: &Entry) -> Option<(i64, &'static str)> {
     let constant = site.value(cx.graph()).is_some_and(|value| cx.graph().constant(value).is_some());
+    let carrier = |own: &Uniform| cx.settings.storage.weight_carrier(own.format(), &cx.target.weights.packed);
     match entry.quantizer.as_ref()? {
-        Quantizer::Channels { .. } if cx.settings.storage == Storage::Float => None,
         Quantizer::Channels { channels, .. } => {
-            let (opset, form) = weight_need(cx.settings.storage, channels.first()?.format().bits());
-            Some((opset.max(13), form))
+            let (opset, form) = weight_need(carrier(channels.first()?))?;
+            Some(if opset < 13 { (13, "a scale per channel") } else { (opset, form) })
         }
-        Quantizer::Tensor(own) if constant => Some(weight_need(cx.settings.storage, own.format().bits())),
+        Quantizer::Tensor(own) if constant => weight_need(carrier(own)),
         Quantizer::Tensor(own) => Some(match own.format().bits() {
             8 => (10, "QuantizeLinear"),
             0..8 => (12, "Clip on codes"),
@@ -93,11 +94,12 @@ fn need(cx: &Context<'_>, site: Site, entry: &Entry) -> Option<(i64, &'static st
     }
 }
 
-fn weight_need(storage: Storage, bits: u8) -> (i64, &'static str) {
-    match (storage, bits) {
-        (Storage::Native, 2) => (25, "2-bit storage"),
-        (Storage::Native, 3..=4) => (21, "4-bit storage"),
-        _ => (10, "DequantizeLinear"),
+fn weight_need(carrier: Carrier) -> Option<(i64, &'static str)> {
+    match carrier {
+        Carrier::Floats => None,
+        Carrier::Codes(ElementType::I2 | ElementType::U2) => Some((25, "2-bit storage")),
+        Carrier::Codes(ElementType::I4 | ElementType::U4) => Some((21, "4-bit storage")),
+        Carrier::Codes(_) => Some((10, "DequantizeLinear")),
     }
 }
 

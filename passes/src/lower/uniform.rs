@@ -3,7 +3,7 @@
 use onnxq_ir::{Attribute, Graph, Op, Patch, Tensor, ValueId};
 use onnxq_numerics::{IntFormat, Uniform, encode_channels, pack};
 
-use crate::storage::{Storage, activation_type};
+use crate::storage::{Carrier, activation_type};
 
 /// Adds the nodes that quantize and dequantize `value`; returns what comes out.
 pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quantizer: &Uniform) -> ValueId {
@@ -39,7 +39,7 @@ pub(crate) fn constant(
     value: ValueId,
     axis: Option<usize>,
     quantizers: &[Uniform],
-    storage: Storage,
+    carrier: Carrier,
 ) -> Option<ValueId> {
     let name = graph.value(value).name().to_owned();
     let tensor = graph.constant(value)?;
@@ -47,12 +47,11 @@ pub(crate) fn constant(
     let format = quantizers.first()?.format();
     let inner = axis.map_or(elements.len(), |axis| tensor.shape()[axis + 1..].iter().product());
     let codes = encode_channels(&elements, quantizers, inner);
-    if storage == Storage::Float {
+    let Carrier::Codes(element) = carrier else {
         let mut values = elements.into_owned();
         onnxq_numerics::fake_channels(&mut values, quantizers, inner);
         return Some(patch.constant(graph, &format!("{name}_simulated"), Tensor::new(tensor.shape().to_vec(), values)));
-    }
-    let element = storage.weight_type(format);
+    };
     let shape: Vec<usize> = axis.map(|_| quantizers.len()).into_iter().collect();
     let zero_points: Vec<i32> = quantizers.iter().map(Uniform::zero_point).collect();
     let scales: Vec<f32> = quantizers.iter().map(Uniform::scale).collect();
