@@ -93,6 +93,7 @@ fn target() -> Target {
         max_opset: 28,
         activations: TypeRule { signedness: CodeSign::Unsigned, bits: bits.clone(), symmetry: Symmetry::Affine },
         weights: WeightRule {
+            packed: vec![4],
             signedness: CodeSign::Signed,
             bits,
             symmetry: Symmetry::Symmetric,

@@ -483,7 +483,7 @@ mod tests {
                         let steps = x / scale;
                         let expected = (steps.round_ties_even() + zero_point)
                             .clamp(f64::from(*codes.start()), f64::from(*codes.end()));
-                        if (steps - steps.floor() - 0.5).abs() < 1e-3 {
+                        if (steps - steps.floor() - 0.5).abs() < 1e-4 {
                             ties += 1;
                         } else {
                             assert_eq!(f64::from(code), expected, "{name}: element {j}, {x} became {y}");
@@ -513,36 +513,52 @@ mod tests {
         }
     }
 
-    /// What is quantized does not depend on which grid is the shared one.
+    /// The outputs that the simulation gives with this scale and zero point for all channels, or with those of the pass.
+    fn simulate(shared: Option<(f32, Option<i32>)>, weights: Option<&str>) -> Vec<f64> {
+        let mut scene = Scene::load("repq/three_readers");
+        scene.gather(&RepQ {});
+        let mut cx = scene.context();
+        let norm = cx.ops().into_iter().find_map(|op| LayerNorm::at(cx.graph(), op)).expect("a norm");
+        let site = NormSite::find(&cx, &norm).expect("a site");
+        let own = site.own_grids();
+        let mut grid = site.shared(&own);
+        if let Some((scale, zero_point)) = shared {
+            grid = Uniform::new(site.format, scale, zero_point.unwrap_or(grid.zero_point())).expect("a quantizer");
+        }
+        let patch = site.rewrite(cx.graph(), &Grid::towards(grid, &own));
+        cx.apply(patch).expect("applies");
+        for reader in &site.readers {
+            cx.plan.assign(Site::Operand { op: reader.op, slot: 0 }, Quantizer::Tensor(grid));
+        }
+        if let Some(pass) = weights {
+            scene.step(PassInfo::find(pass).expect("a pass"), "").expect("runs");
+        }
+        let inputs = scene.inputs(7);
+        scene.simulated(&inputs).concat()
+    }
+
+    fn assert_close(a: &[f64], b: &[f64]) {
+        let largest = a.iter().fold(0f64, |max, y| max.max(y.abs()));
+        for (y, z) in a.iter().zip(b) {
+            assert!((y - z).abs() <= 1e-5 * largest, "{y} became {z}");
+        }
+    }
+
+    /// Weights have scales per column, so they follow the factor.
     #[test]
-    fn the_shared_grid_is_a_matter_of_taste() {
-        let simulate = |shared: Option<(f32, i32)>| {
-            let mut scene = Scene::load("repq/three_readers");
-            scene.gather(&RepQ {});
-            let mut cx = scene.context();
-            let norm = cx.ops().into_iter().find_map(|op| LayerNorm::at(cx.graph(), op)).expect("a norm");
-            let site = NormSite::find(&cx, &norm).expect("a site");
-            let own = site.own_grids();
-            let shared = match shared {
-                Some((scale, zero_point)) => Uniform::new(site.format, scale, zero_point).expect("a quantizer"),
-                None => site.shared(&own),
-            };
-            let grid = Grid::towards(shared, &own);
-            let patch = site.rewrite(cx.graph(), &grid);
-            cx.apply(patch).expect("applies");
-            for reader in &site.readers {
-                cx.plan.assign(Site::Operand { op: reader.op, slot: 0 }, Quantizer::Tensor(shared));
-            }
-            scene.step(PassInfo::find("minmax").expect("a pass"), "").expect("runs");
-            let inputs = scene.inputs(7);
-            scene.simulated(&inputs).concat()
-        };
-        let chosen = simulate(None);
-        let largest = chosen.iter().fold(0f64, |max, y| max.max(y.abs()));
-        for other in [(1.0, 8), (0.01, 3)] {
-            for (y, z) in chosen.iter().zip(simulate(Some(other))) {
-                assert!((y - z).abs() <= 1e-5 * largest, "{other:?}: {y} became {z}");
-            }
+    fn the_shared_scale_is_a_matter_of_taste() {
+        let chosen = simulate(None, Some("minmax"));
+        for scale in [1.0, 0.01, 30.0] {
+            assert_close(&chosen, &simulate(Some((scale, None)), Some("minmax")));
+        }
+    }
+
+    /// Not so behind quantized weights: their error is multiplied by code minus zero point.
+    #[test]
+    fn the_shared_zero_point_is_a_matter_of_taste_before_float_weights() {
+        let chosen = simulate(None, None);
+        for (scale, zero_point) in [(1.0, 0), (0.01, 8), (0.3, 15)] {
+            assert_close(&chosen, &simulate(Some((scale, Some(zero_point))), None));
         }
     }
 
