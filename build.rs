@@ -3,8 +3,11 @@
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rerun-if-changed=.git/HEAD");
-    println!("cargo:rerun-if-changed=.git/refs/heads");
+    // A path that does not exist, as in a work tree or an unpacked archive, would run this at every build.
+    for path in [".git/HEAD", ".git/refs/heads"].into_iter().filter(|path| std::path::Path::new(path).exists()) {
+        println!("cargo:rerun-if-changed={path}");
+    }
+    println!("cargo:rerun-if-changed=build.rs");
     let commit = Command::new("git")
         .args(["rev-parse", "--short=10", "HEAD"])
         .output()

@@ -335,7 +335,9 @@ fn sources() -> Vec<Source> {
         for entry in folder.read_dir().expect("a folder of the repository").flatten() {
             let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
             let kind = entry.file_type().expect("a file of the repository");
-            if kind.is_dir() && !name.starts_with('.') && name != "target" {
+            // Build folders lie beside a manifest; `src/target` is none.
+            let is_build = name == "target" && folder.join("Cargo.toml").is_file();
+            if kind.is_dir() && !name.starts_with('.') && !is_build {
                 folders.push(path);
             } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "rs") {
                 files.push(path);
