@@ -20,36 +20,17 @@
 //! None.
 
 use onnxq_numerics::{IntFormat, Range, Symmetry, search};
-use onnxq_plan::{Fact, Needs, Statistic};
+use onnxq_plan::Fact;
 use serde::{Deserialize, Serialize};
 
-use super::fit::{self, Search};
-use crate::pass::{Context, Pass, PassError, Promise, View};
+use super::fit::Search;
 
 /// What a recipe or `--set best-percentile.KEY=VALUE` can set.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct BestPercentile {}
 
-impl Pass for BestPercentile {
-    fn promise(&self) -> Promise {
-        Promise::Annotate
-    }
-
-    fn needs(&self, view: &View<'_>) -> Needs {
-        fit::needs(self, view)
-    }
-
-    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
-        fit::run(self, cx)
-    }
-}
-
 impl Search for BestPercentile {
-    fn statistic(&self) -> Statistic {
-        Statistic::Histogram
-    }
-
     fn activation(&self, fact: &Fact, format: IntFormat, symmetry: Symmetry) -> Option<Range> {
         let Fact::Histogram(histogram) = fact else { return None };
         histogram.range().map(|_| search::repq(histogram, format, symmetry))

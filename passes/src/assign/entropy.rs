@@ -19,44 +19,20 @@
 //! None.
 
 use onnxq_numerics::{IntFormat, Range, Symmetry, search};
-use onnxq_plan::{Fact, Needs, Statistic};
+use onnxq_plan::Fact;
 use serde::{Deserialize, Serialize};
 
-use super::fit::{self, Search};
-use crate::pass::{Context, Pass, PassError, Promise, View};
+use super::fit::Search;
 
 /// What a recipe or `--set entropy.KEY=VALUE` can set.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Entropy {}
 
-impl Pass for Entropy {
-    fn promise(&self) -> Promise {
-        Promise::Annotate
-    }
-
-    fn needs(&self, view: &View<'_>) -> Needs {
-        fit::needs(self, view)
-    }
-
-    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
-        fit::run(self, cx)
-    }
-}
-
 impl Search for Entropy {
-    fn statistic(&self) -> Statistic {
-        Statistic::Histogram
-    }
-
     fn activation(&self, fact: &Fact, format: IntFormat, symmetry: Symmetry) -> Option<Range> {
         let Fact::Histogram(histogram) = fact else { return None };
         histogram.range().map(|_| search::entropy(histogram, format, symmetry))
-    }
-
-    fn weight(&self, row: &[f32], format: IntFormat, symmetry: Symmetry) -> Range {
-        let _ = (format, symmetry);
-        search::rows::minmax(row)
     }
 }
 

@@ -1,23 +1,44 @@
 //! Gives the sites of the plan their quantizers: what all range passes share.
 
 use onnxq_ir::{Graph, OpId, ValueId};
-use onnxq_numerics::{IntFormat, Log, Range, Symmetry, Uniform, fit_channels};
+use onnxq_numerics::{IntFormat, Log, Range, Symmetry, Uniform, fit_channels, search};
 use onnxq_plan::{Fact, Granularity, Needs, Quantizer, Scheme, Site, Statistic};
 
-use crate::pass::{Context, PassError, View};
+use crate::pass::{Context, Pass, PassError, Promise, View};
 
 /// How a range is found.
 pub(crate) trait Search {
     /// What must be known about an activation.
-    fn statistic(&self) -> Statistic;
+    fn statistic(&self) -> Statistic {
+        Statistic::Histogram
+    }
+
     /// The range of an activation, or none where nothing was seen.
     fn activation(&self, fact: &Fact, format: IntFormat, symmetry: Symmetry) -> Option<Range>;
-    /// The range of the weights that share a scale.
-    fn weight(&self, row: &[f32], format: IntFormat, symmetry: Symmetry) -> Range;
+
+    /// The range of the weights that share a scale: all of them, unless the search knows better.
+    fn weight(&self, row: &[f32], _: IntFormat, _: Symmetry) -> Range {
+        search::rows::minmax(row)
+    }
+}
+
+/// What makes a search a pass.
+impl<S: Search> Pass for S {
+    fn promise(&self) -> Promise {
+        Promise::Annotate
+    }
+
+    fn needs(&self, view: &View<'_>) -> Needs {
+        needs(self, view)
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        run(self, cx)
+    }
 }
 
 /// The statistics that the search needs for the sites without a quantizer.
-pub(crate) fn needs(search: &impl Search, view: &View<'_>) -> Needs {
+fn needs(search: &impl Search, view: &View<'_>) -> Needs {
     let mut needs = Needs::none();
     for (site, scheme) in view.plan.unassigned() {
         let Some(value) = site.value(view.graph()).filter(|&value| view.graph().constant(value).is_none()) else {
@@ -33,7 +54,7 @@ pub(crate) fn needs(search: &impl Search, view: &View<'_>) -> Needs {
 }
 
 /// Gives every site without a quantizer one; operators of which an operand has no range stay float.
-pub(crate) fn run(search: &impl Search, cx: &mut Context<'_>) -> Result<(), PassError> {
+fn run(search: &impl Search, cx: &mut Context<'_>) -> Result<(), PassError> {
     for (site, scheme) in cx.plan.unassigned() {
         // An earlier site of the same operator may have taken this one out of the plan.
         if cx.plan.get(site).is_none() {
@@ -50,7 +71,7 @@ pub(crate) fn run(search: &impl Search, cx: &mut Context<'_>) -> Result<(), Pass
                     .map(|range| Quantizer::Tensor(Uniform::fit(range, format, symmetry))),
             },
             Scheme::Log { bits, base, rule } => match cx.facts.get(cx.graph(), value, Statistic::LogHistogram) {
-                Some(Fact::LogHistogram(histogram)) => onnxq_numerics::search::log_scale(histogram, bits, base, rule)
+                Some(Fact::LogHistogram(histogram)) => search::log_scale(histogram, bits, base, rule)
                     .and_then(|scale| Log::new(bits, base, scale, rule))
                     .ok()
                     .map(Quantizer::Log),

@@ -18,46 +18,25 @@
 //! # Options
 //! None.
 
-use onnxq_numerics::{IntFormat, Range, Symmetry, search};
-use onnxq_plan::{Fact, Needs, Statistic};
+use onnxq_numerics::{IntFormat, Range, Symmetry};
+use onnxq_plan::{Fact, Statistic};
 use serde::{Deserialize, Serialize};
 
-use super::fit::{self, Search};
-use crate::pass::{Context, Pass, PassError, Promise, View};
+use super::fit::Search;
 
 /// What a recipe or `--set minmax.KEY=VALUE` can set.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct MinMax {}
 
-impl Pass for MinMax {
-    fn promise(&self) -> Promise {
-        Promise::Annotate
-    }
-
-    fn needs(&self, view: &View<'_>) -> Needs {
-        fit::needs(self, view)
-    }
-
-    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
-        fit::run(self, cx)
-    }
-}
-
 impl Search for MinMax {
     fn statistic(&self) -> Statistic {
         Statistic::Range
     }
 
-    fn activation(&self, fact: &Fact, format: IntFormat, symmetry: Symmetry) -> Option<Range> {
+    fn activation(&self, fact: &Fact, _: IntFormat, _: Symmetry) -> Option<Range> {
         let Fact::Range(range) = fact else { return None };
-        let _ = (format, symmetry);
         range.range()
-    }
-
-    fn weight(&self, row: &[f32], format: IntFormat, symmetry: Symmetry) -> Range {
-        let _ = (format, symmetry);
-        search::rows::minmax(row)
     }
 }
 

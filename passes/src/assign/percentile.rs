@@ -19,11 +19,10 @@
 //! - `percentile`: 50 to 100; the range goes from 100 minus this to this. Default 99.999.
 
 use onnxq_numerics::{IntFormat, Range, Symmetry, search};
-use onnxq_plan::{Fact, Needs, Statistic};
+use onnxq_plan::Fact;
 use serde::{Deserialize, Serialize};
 
-use super::fit::{self, Search};
-use crate::pass::{Context, Pass, PassError, Promise, View};
+use super::fit::Search;
 
 /// What a recipe or `--set percentile.KEY=VALUE` can set.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -62,34 +61,10 @@ impl Default for Percentile {
     }
 }
 
-impl Pass for Percentile {
-    fn promise(&self) -> Promise {
-        Promise::Annotate
-    }
-
-    fn needs(&self, view: &View<'_>) -> Needs {
-        fit::needs(self, view)
-    }
-
-    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
-        fit::run(self, cx)
-    }
-}
-
 impl Search for Percentile {
-    fn statistic(&self) -> Statistic {
-        Statistic::Histogram
-    }
-
-    fn activation(&self, fact: &Fact, format: IntFormat, symmetry: Symmetry) -> Option<Range> {
+    fn activation(&self, fact: &Fact, _: IntFormat, _: Symmetry) -> Option<Range> {
         let Fact::Histogram(histogram) = fact else { return None };
-        let _ = (format, symmetry);
         histogram.range().map(|_| search::percentile(histogram, self.percentile.0 / 100.0))
-    }
-
-    fn weight(&self, row: &[f32], format: IntFormat, symmetry: Symmetry) -> Range {
-        let _ = (format, symmetry);
-        search::rows::minmax(row)
     }
 }
 
