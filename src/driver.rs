@@ -195,7 +195,7 @@ impl<'a> Run<'a> {
         let samples = self.samples()?;
         let bar = self.job.progress.start("calibrating", samples.len());
         let stream = samples.stream()?;
-        let threads = self.job.threads;
+        let threads = self.job.threads.min(samples.len());
         self.facts.observe(self.job.evaluator, &self.model, &needs, stream, threads, || bar.advance())
     }
 
@@ -235,6 +235,11 @@ impl<'a> Run<'a> {
             Ok(measured) => Ok(measured),
             // The plan needs no run, so that it can't be run is no reason to refuse it.
             Err(Error::Engine { source, .. }) if self.facts.samples() == 0 => Ok(Measured::Not(source.to_string())),
+            Err(error @ (Error::Option(_) | Error::Data(_)))
+                if self.facts.samples() == 0 && self.job.evaluation.is_none() =>
+            {
+                Ok(Measured::Not(error.to_string()))
+            }
             Err(error) => Err(error),
         }
     }
@@ -265,7 +270,7 @@ impl<'a> Run<'a> {
             &watched.pairs,
             samples.stream()?,
             samples.labels(),
-            self.job.threads,
+            self.job.threads.min(samples.len()),
             &Clone::clone,
             || bar.advance(),
         )?;

@@ -2,11 +2,14 @@
 //!
 //! Sums are kept per sample and added in the order of the samples, so that the figures do not depend on threads.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use onnxq_ir::{Graph, ValueId};
 use onnxq_plan::{Elements, EngineError, Runner, Sample, Session, each_sample};
 use serde::Serialize;
+
+use crate::samples::Labels;
 
 /// How far an output is from its reference, over all samples.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -58,15 +61,15 @@ pub struct Pair {
     pub other: ValueId,
 }
 
-/// The graph outputs that both graphs have, by name.
+/// The float outputs of the reference that the other graph has too, by name.
 pub fn output_pairs(reference: &Graph, other: &Graph) -> Vec<Pair> {
-    reference
-        .outputs()
-        .iter()
-        .filter_map(|declared| {
-            let name = reference.value(declared.value).name();
-            let other = other.find_value(name)?;
-            Some(Pair { name: name.to_owned(), reference: declared.value, other })
+    let outputs = reference.outputs().iter().map(|declared| declared.value);
+    outputs
+        .filter(|&value| crate::outputs::is_float(reference, value))
+        .filter_map(|value| {
+            let name = reference.value(value).name();
+            let other = other.find_value(name).filter(|&other_value| other.is_output(other_value))?;
+            Some(Pair { name: name.to_owned(), reference: value, other })
         })
         .collect()
 }
@@ -80,8 +83,8 @@ struct Sums {
     other: f64,
     rows: usize,
     agreeing: usize,
-    /// Whether reference and other get the label right.
-    right: Option<(bool, bool)>,
+    /// Whether reference and other get the label right, row by row.
+    right: Vec<(bool, bool)>,
 }
 
 /// One thread's state: both models and what it saw.
@@ -98,7 +101,7 @@ pub fn compare<E, I>(
     (reference, other): (&dyn Session, &dyn Session),
     pairs: &[Pair],
     samples: I,
-    labels: Option<&[i64]>,
+    labels: Option<Labels<'_>>,
     threads: usize,
     translate: &(dyn Fn(&Sample) -> Sample + Sync),
     done: impl Fn() + Sync,
@@ -112,8 +115,8 @@ where
         threads,
         || Bench { reference: reference.runner(), other: other.runner(), seen: Vec::new() },
         |bench, sample| {
-            let label = labels.and_then(|labels| labels.get(sample.index)).copied();
-            let sums = one_sample(bench, pairs, sample, translate, label)?;
+            let own = labels.map_or(&[][..], |labels| labels.of(sample.index));
+            let sums = one_sample(bench, pairs, sample, translate, own)?;
             bench.seen.push((sample.index, sums));
             done();
             Ok(())
@@ -130,27 +133,36 @@ fn one_sample(
     pairs: &[Pair],
     sample: &Sample,
     translate: &(dyn Fn(&Sample) -> Sample + Sync),
-    label: Option<i64>,
+    labels: &[i64],
 ) -> Result<Vec<Option<Sums>>, EngineError> {
     let mut kept: BTreeMap<ValueId, Vec<f32>> = BTreeMap::new();
     bench.reference.run(sample, &mut |shown| {
-        if let Elements::F32(elements) = shown.elements {
-            kept.insert(shown.value, elements.to_vec());
+        if let Some(elements) = floats(shown.elements) {
+            kept.insert(shown.value, elements.into_owned());
         }
     })?;
     let mut sums: Vec<Option<Sums>> = vec![None; pairs.len()];
     bench.other.run(&translate(sample), &mut |shown| {
-        let Elements::F32(elements) = shown.elements else { return };
+        let Some(elements) = floats(shown.elements) else { return };
         for (pair, slot) in pairs.iter().zip(&mut sums).filter(|(pair, _)| pair.other == shown.value) {
             if let Some(reference) = kept.get(&pair.reference).filter(|kept| kept.len() == elements.len()) {
-                *slot = Some(add_up(reference, elements, shown.shape, label));
+                *slot = Some(add_up(reference, &elements, shown.shape, labels));
             }
         }
     })?;
     Ok(sums)
 }
 
-fn add_up(reference: &[f32], other: &[f32], shape: &[usize], label: Option<i64>) -> Sums {
+/// float32 elements as they are, float64 ones rounded; others have no error.
+fn floats(elements: Elements<'_>) -> Option<Cow<'_, [f32]>> {
+    match elements {
+        Elements::F32(elements) => Some(Cow::Borrowed(elements)),
+        Elements::F64(elements) => Some(elements.iter().map(|&x| x as f32).collect()),
+        Elements::I64(_) | Elements::I32(_) | Elements::Other(_) => None,
+    }
+}
+
+fn add_up(reference: &[f32], other: &[f32], shape: &[usize], labels: &[i64]) -> Sums {
     let mut sums = Sums::default();
     for (&a, &b) in reference.iter().zip(other) {
         let (a, b) = (f64::from(a), f64::from(b));
@@ -163,10 +175,13 @@ fn add_up(reference: &[f32], other: &[f32], shape: &[usize], label: Option<i64>)
     if (2..=3).contains(&shape.len()) && classes > 1 {
         for (a, b) in reference.chunks(classes).zip(other.chunks(classes)) {
             sums.rows += 1;
-            sums.agreeing += usize::from(largest(a) == largest(b));
+            let is_number = !b.iter().any(|x| x.is_nan());
+            sums.agreeing += usize::from(is_number && largest(a) == largest(b));
         }
-        if shape.len() == 2 && shape[0] == 1 {
-            sums.right = label.map(|label| (largest(reference) as i64 == label, largest(other) as i64 == label));
+        if shape.len() == 2 && shape[0] == labels.len() {
+            let rows = reference.chunks(classes).zip(other.chunks(classes));
+            let right = |row: &[f32], label: i64| largest(row) as i64 == label;
+            sums.right = rows.zip(labels).map(|((a, b), &label)| (right(a, label), right(b, label))).collect();
         }
     }
     sums
@@ -202,7 +217,7 @@ fn summarize(pairs: &[Pair], seen: &[(usize, Vec<Option<Sums>>)]) -> Quality {
     }
     let mean = outputs.iter().map(|output| output.sqnr_db).sum::<f64>() / outputs.len().max(1) as f64;
     let right: Vec<(bool, bool)> = match pairs {
-        [_] => seen.iter().filter_map(|(_, sums)| sums[0].as_ref()?.right).collect(),
+        [_] => seen.iter().filter_map(|(_, sums)| sums[0].as_ref()).flat_map(|sums| sums.right.clone()).collect(),
         _ => Vec::new(),
     };
     Quality { samples: seen.len(), sqnr_db: mean, outputs, top1: top1(&right) }

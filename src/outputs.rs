@@ -35,6 +35,15 @@ impl Watched {
             watched.stand_ins.push((graph.value(value).name().to_owned(), names));
             chosen.extend(last);
         }
+        // Where all outputs are integers, what they are made of stands in.
+        if chosen.is_empty() && watched.stand_ins.is_empty() {
+            for declared in graph.outputs() {
+                let last = last_reachable(graph, declared.value, &reachable);
+                let names = last.iter().map(|&value| graph.value(value).name().to_owned()).collect();
+                watched.stand_ins.push((graph.value(declared.value).name().to_owned(), names));
+                chosen.extend(last);
+            }
+        }
         for value in chosen {
             let name = graph.value(value).name();
             if let Some(other) = other.graph.find_value(name) {
@@ -69,6 +78,6 @@ fn last_reachable(graph: &Graph, output: ValueId, reachable: &BTreeSet<ValueId>)
 }
 
 /// A value of unknown type is taken for float: that it is none shows when it is run.
-fn is_float(graph: &Graph, value: ValueId) -> bool {
-    graph.tensor_type(value).is_none_or(|known| known.element == ElementType::F32)
+pub(crate) fn is_float(graph: &Graph, value: ValueId) -> bool {
+    graph.tensor_type(value).is_none_or(|known| matches!(known.element, ElementType::F32 | ElementType::F64))
 }

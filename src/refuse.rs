@@ -10,6 +10,12 @@ pub fn reason(model: &Model) -> Option<String> {
             "opset {opset} is older than {OLDEST_OPSET}, which is not done yet: convert it first, for example with onnx.version_converter"
         ));
     }
+    if opset > NEWEST_OPSET {
+        return Some(format!("opset {opset} is newer than {NEWEST_OPSET}, the newest known here"));
+    }
+    if let Some(defect) = onnxq_ir::verify(&model.graph).first() {
+        return Some(format!("is malformed: {defect}"));
+    }
     if let Some(op) = quantized_operator(&model.graph) {
         return Some(format!("already quantized (it has {op}); give the float model that it was made from"));
     }
@@ -17,6 +23,9 @@ pub fn reason(model: &Model) -> Option<String> {
         format!("`{name}` is {element}; such models are not done yet: give the float32 model that it was made from")
     })
 }
+
+/// The version whose operators are known.
+const NEWEST_OPSET: i64 = 28;
 
 /// QuantizeLinear came with opset 10.
 const OLDEST_OPSET: i64 = 10;

@@ -20,6 +20,20 @@ enum Source {
     Synthesized { samples: Vec<data::Sample>, inputs: Vec<ValueId> },
 }
 
+/// Class labels.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    labels: &'a [i64],
+    per_sample: usize,
+}
+
+impl<'a> Labels<'a> {
+    /// The labels of the sample with this index, one a row of the output.
+    pub fn of(&self, sample: usize) -> &'a [i64] {
+        self.labels.get(sample * self.per_sample..(sample + 1) * self.per_sample).unwrap_or_default()
+    }
+}
+
 /// One pass over samples.
 pub type Stream = Box<dyn Iterator<Item = Result<Sample, Error>> + Send>;
 
@@ -59,10 +73,12 @@ impl Samples {
         matches!(*self.source, Source::Synthesized { .. })
     }
 
-    /// Class labels, by the sample's index.
-    pub fn labels(&self) -> Option<&[i64]> {
+    /// Class labels in the order of the samples, with how many belong to each.
+    pub fn labels(&self) -> Option<Labels<'_>> {
         match &*self.source {
-            Source::Data { set, .. } => set.labels(),
+            Source::Data { set, .. } => {
+                set.labels().map(|labels| Labels { labels, per_sample: labels.len() / set.len() })
+            }
             Source::Synthesized { .. } => None,
         }
     }

@@ -94,6 +94,7 @@ fn target() -> Target {
         activations: TypeRule { signedness: CodeSign::Unsigned, bits: bits.clone(), symmetry: Symmetry::Affine },
         weights: WeightRule {
             packed: vec![4],
+            packed_weight_only: vec![4],
             signedness: CodeSign::Signed,
             bits,
             symmetry: Symmetry::Symmetric,

@@ -153,6 +153,7 @@ fn target() -> Target {
             signedness: CodeSign::Signed,
             bits: vec![4, 8],
             packed: vec![2, 4],
+            packed_weight_only: vec![2, 4],
             symmetry: Symmetry::Symmetric,
             granularity: WeightGranularity::Channel,
         },

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use onnxq_engine::Tract;
-use onnxq_ir::{Graph, ValueId};
-use onnxq_plan::{Evaluator as _, Request, Sample};
+use onnxq_ir::{Graph, Origin, ValueId};
+use onnxq_plan::{EngineError, Evaluator as _, Request, Sample};
 
 use super::args::CompareArgs;
 use super::quantize::{data_options, input_shapes, threads};
@@ -33,8 +33,11 @@ fn measure(args: &CompareArgs) -> Result<Quality, Error> {
     let pairs = output_pairs(&reference.graph, &other.graph);
     if pairs.is_empty() {
         let [ours, theirs] = [&reference, &other].map(|model| output_names(&model.graph));
-        return Err(Error::Option(format!("the models have no output of the same name: {ours} against {theirs}")));
+        return Err(Error::Option(format!(
+            "the models have no float output of the same name: {ours} against {theirs}"
+        )));
     }
+    check_inputs(&reference.graph, &other.graph)?;
     let samples = match &args.data.calib {
         Some(path) => Samples::open(&reference.graph, &data_options(&args.data, path)?)?,
         None => {
@@ -47,8 +50,6 @@ fn measure(args: &CompareArgs) -> Result<Quality, Error> {
     };
     let (of_reference, of_other): (Vec<ValueId>, Vec<ValueId>) =
         pairs.iter().map(|pair| (pair.reference, pair.other)).unzip();
-    let advice =
-        |source| Error::Engine { source, advice: "compare such models in the runtime that they are for".to_owned() };
     let a = Tract.prepare(&Request { model: &reference, plan: None, taps: &of_reference }).map_err(advice)?;
     let b = Tract.prepare(&Request { model: &other, plan: None, taps: &of_other }).map_err(advice)?;
     // Inputs are matched by name.
@@ -65,7 +66,39 @@ fn measure(args: &CompareArgs) -> Result<Quality, Error> {
     let bar =
         if args.json { Silent.start("comparing", samples.len()) } else { Terminal.start("comparing", samples.len()) };
     let stream = samples.stream()?;
-    compare((&*a, &*b), &pairs, stream, samples.labels(), threads(&args.data), &translate, || bar.advance())
+    let threads = threads(&args.data).min(samples.len());
+    let quality: Quality = compare((&*a, &*b), &pairs, stream, samples.labels(), threads, &translate, || bar.advance())
+        .map_err(readvise)?;
+    match pairs.iter().find(|pair| !quality.outputs.iter().any(|output| output.name == pair.name)) {
+        Some(pair) => Err(Error::Option(format!("output `{}` has another size in the second model", pair.name))),
+        None => Ok(quality),
+    }
+}
+
+/// Nothing is quantized here, so that advice on quantizing is beside the point.
+fn readvise(error: Error) -> Error {
+    match error {
+        Error::Engine { source, .. } => advice(source),
+        other => other,
+    }
+}
+
+fn advice(source: EngineError) -> Error {
+    Error::Engine { source, advice: "compare such models in the runtime that they are for".to_owned() }
+}
+
+/// Samples are the reference's: the other model must not want more.
+fn check_inputs(reference: &Graph, other: &Graph) -> Result<(), Error> {
+    let names = |graph: &Graph| -> Vec<String> {
+        let wanted = graph.inputs().iter().map(|input| graph.value(input.value));
+        wanted.filter(|value| *value.origin() == Origin::Input(None)).map(|value| value.name().to_owned()).collect()
+    };
+    let (ours, theirs) = (names(reference), names(other));
+    if theirs.iter().all(|name| ours.contains(name)) {
+        return Ok(());
+    }
+    let listed = |names: &[String]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    Err(Error::Option(format!("the models have different inputs: {} against {}", listed(&ours), listed(&theirs))))
 }
 
 fn output_names(graph: &Graph) -> String {

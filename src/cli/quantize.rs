@@ -36,11 +36,12 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     if let Some(output) = &args.output {
         Destination::new(output).map_err(onnx::WriteError::from)?;
     }
-    let model = onnx::read(input)?;
-    if !recipe.is_none()
-        && let Some(reason) = refuse::reason(&model)
-    {
-        return Err(Error::NotYet { model: input.display().to_string(), reason });
+    let mut model = onnx::read(input)?;
+    if !recipe.is_none() {
+        if let Some(reason) = refuse::reason(&model) {
+            return Err(Error::NotYet { model: input.display().to_string(), reason });
+        }
+        model.settle_defaults();
     }
     check_rules(&model.graph, &args.exclude, &rules)?;
     let settings = Settings { bits, storage: args.storage.into(), exclude: Exclude::new(rules) };
@@ -50,11 +51,11 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let output = output.ok_or_else(|| Error::Option("give an output".to_owned()))?;
     let after = onnx::encoded_len(&done.model)?;
     let report = Report::new(input, output, &recipe, &target, &settings, &done, Sizes { before, after });
-    gate(args, &recipe, &done, &report)?;
     if args.dry_run {
         say(&done.plan_text);
-        return Ok(());
+        return gate(args, &recipe, &done, &report);
     }
+    gate(args, &recipe, &done, &report)?;
     write(args, &done.model, input, output)?;
     tell(args, &report);
     Ok(())
@@ -249,10 +250,13 @@ fn edits(a: &str, b: &str) -> usize {
 
 /// Refuses what is no gain.
 fn gate(args: &QuantizeArgs, recipe: &Recipe, done: &Done, report: &Report) -> Result<(), Error> {
-    if recipe.is_none() || args.allow_noop {
+    if recipe.is_none() {
         return Ok(());
     }
     if done.plan.is_empty() {
+        if args.allow_noop {
+            return Ok(());
+        }
         return Err(Error::Refused(report.why_nothing()));
     }
     if report.sizes.after > report.sizes.before && args.storage_is_codes() {

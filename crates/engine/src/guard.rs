@@ -105,6 +105,9 @@ fn node_name(message: &str) -> Option<String> {
 
 /// One line, cut at a character boundary.
 fn shorten(reason: &str) -> String {
+    // What follows is tract's own state, which says nothing to a user.
+    let reason =
+        ["Stack backtrace", "ModelPatch {"].iter().fold(reason, |text, end| text.split(end).next().unwrap_or(text));
     let line = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(LONGEST_REASON) {
         None => line,

@@ -318,7 +318,10 @@ fn node(names: &Names<'_>, id: OpId, halves: HalfFloats) -> Result<pb::NodeProto
         }
         slots
     };
-    let attribute = op.attributes().iter().map(|attribute| attribute_proto(names, id, attribute, halves));
+    // tract takes a missing value for a float64.
+    let zero = (op.is("ConstantOfShape") && op.attributes().is_empty())
+        .then(|| Attribute::new("value", AttributeValue::Tensor(Tensor::new(vec![1], vec![0.0f32]))));
+    let attribute = op.attributes().iter().chain(&zero).map(|attribute| attribute_proto(names, id, attribute, halves));
     Ok(pb::NodeProto {
         input: list(names.graph.inputs_of(id)),
         output: list(names.graph.outputs_of(id)),

@@ -164,12 +164,10 @@ fn optimized(
     // Baked weights live in the copy of the graph: they go before tract packs its own.
     drop(marked);
     let Loaded { model, inputs, names, .. } = loaded;
-    let model = guarded(|| {
-        let typed = model.into_typed()?;
-        if as_typed { Ok(typed) } else { typed.into_optimized() }
-    })
-    .map_err(|failure| names.translate(&failure))?;
-    Ok(Optimized { model, inputs, names })
+    let typed = guarded(|| model.into_typed()).map_err(|failure| names.translate(&failure))?;
+    // A model that tract can't optimize is slower as it is, and right.
+    let optimized = if as_typed { None } else { guarded(|| typed.clone().into_optimized()).ok() };
+    Ok(Optimized { model: optimized.unwrap_or(typed), inputs, names })
 }
 
 /// The plan's order, with what can be freed when.
@@ -240,7 +238,10 @@ impl Runner for TractRunner<'_> {
         };
         match outcome {
             Ok(()) => {
-                self.states.push(state);
+                // Recurrent operators would begin the next sample where this one ended.
+                if state.turn.op_states.iter().all(Option::is_none) {
+                    self.states.push(state);
+                }
                 Ok(())
             }
             // After a failure the state is of no use.

@@ -66,6 +66,8 @@ pub struct Graph {
     value_infos: Vec<Declared>,
     initializers: Vec<ValueId>,
     names: FxHashMap<String, ValueId>,
+    /// How many operators have each node name.
+    node_names: FxHashMap<String, usize>,
     /// Names of bodies and of the graphs around, which a new value must not take.
     foreign_names: FxHashSet<String>,
     carried: Carried,
@@ -152,6 +154,11 @@ impl Graph {
     /// Whether a value of this graph, its bodies or the graphs around has this name.
     pub fn is_taken(&self, name: &str) -> bool {
         self.names.contains_key(name) || self.foreign_names.contains(name)
+    }
+
+    /// Whether an operator has this node name.
+    pub fn is_node_name_taken(&self, name: &str) -> bool {
+        self.node_names.contains_key(name)
     }
 
     /// All values, in the order of their ids.
@@ -320,6 +327,9 @@ impl Graph {
     pub(crate) fn add_op(&mut self, mut op: Op, inputs: &[Option<ValueId>], outputs: &[Option<ValueId>]) -> OpId {
         op.input_arity = inputs.len();
         op.output_arity = outputs.len();
+        if !op.name.is_empty() {
+            *self.node_names.entry(op.name.clone()).or_insert(0) += 1;
+        }
         let id = OpId(self.vertices.add_node(Vertex::Op(Box::new(op))));
         for (slot, input) in inputs.iter().enumerate() {
             if let Some(value) = input {
@@ -405,6 +415,13 @@ impl Graph {
     }
 
     pub(crate) fn remove_op(&mut self, op: OpId) {
+        let name = self.op(op).name.clone();
+        if let Some(count) = self.node_names.get_mut(&name) {
+            *count -= 1;
+            if *count == 0 {
+                self.node_names.remove(&name);
+            }
+        }
         self.bury(op.0);
     }
 
@@ -456,6 +473,17 @@ impl Graph {
 
     pub(crate) fn add_initializer(&mut self, value: ValueId) {
         self.initializers.push(value);
+    }
+
+    /// Makes constants of inputs with a default.
+    pub(crate) fn settle_defaults(&mut self) {
+        for declared in std::mem::take(&mut self.inputs) {
+            let value = self.value_mut(declared.value);
+            match &value.origin {
+                Origin::Input(Some(tensor)) => value.origin = Origin::Constant(tensor.clone()),
+                _ => self.inputs.push(declared),
+            }
+        }
     }
 
     /// Learns the type of a value, as inference found it; what the file declares is written as it stands.

@@ -50,6 +50,15 @@ impl Model {
         self.functions.iter().find(|f| f.domain == domain && f.name == name && f.overload == overload)
     }
 
+    /// Makes constants of inputs with a default, where the format knows no other: before version 4 every initializer had to
+    /// be an input too, and nobody meant to override it.
+    pub fn settle_defaults(&mut self) {
+        if self.ir_version < 4 {
+            self.graph.settle_defaults();
+            self.ir_version = 4;
+        }
+    }
+
     /// Moves the model to a newer version of ONNX's own operators. Operators are not converted.
     pub fn set_opset(&mut self, version: i64) {
         for import in &mut self.opsets {

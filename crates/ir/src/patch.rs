@@ -85,6 +85,7 @@ pub struct Patch {
     next: usize,
     edits: Vec<Edit>,
     names: FxHashSet<String>,
+    node_names: FxHashSet<String>,
     anchor: u64,
 }
 
@@ -93,7 +94,15 @@ impl Patch {
     pub fn new(graph: &Graph, rule: &'static str, anchor: OpId) -> Self {
         let base = graph.id_bound();
         let anchor = graph.op(anchor).order;
-        Self { rule, base, next: base, edits: Vec::new(), names: FxHashSet::default(), anchor }
+        Self {
+            rule,
+            base,
+            next: base,
+            edits: Vec::new(),
+            names: FxHashSet::default(),
+            node_names: FxHashSet::default(),
+            anchor,
+        }
     }
 
     /// The rule that makes the patch.
@@ -223,6 +232,18 @@ impl Patch {
     /// Removes an operator. Values that nobody writes, reads or declares any more go with it.
     pub fn remove(&mut self, op: OpId) {
         self.edits.push(Edit::RemoveOp(op));
+    }
+
+    /// A node name made from `hint` that no operator has: runtimes refuse two nodes of one name.
+    pub fn node_name(&mut self, graph: &Graph, hint: &str) -> String {
+        let mut name = hint.to_owned();
+        let mut suffix = 1;
+        while graph.is_node_name_taken(&name) || self.node_names.contains(&name) {
+            name = format!("{hint}_{suffix}");
+            suffix += 1;
+        }
+        self.node_names.insert(name.clone());
+        name
     }
 
     /// A name made from `hint` that no value has.

@@ -194,7 +194,9 @@ where
         finish(accumulator)
     };
     let results = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(labour)).collect();
+        // Where the system gives no more threads, fewer do the work.
+        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, labour).ok();
+        let others: Vec<_> = (1..threads).map_while(spawn).collect();
         let mut all = vec![labour()];
         all.extend(others.into_iter().map(|thread| thread.join().expect("a worker does not panic")));
         all

@@ -46,6 +46,8 @@ pub struct WeightRule {
     pub bits: Vec<u8>,
     /// The widths of packed types (2, 4) that the runtime loads, for `--storage native`.
     pub packed: Vec<u8>,
+    /// The same where activations stay float, which asks less of kernels.
+    pub packed_weight_only: Vec<u8>,
     /// Whether the zero point is fixed.
     pub symmetry: Symmetry,
     /// One scale for the tensor, or one per output channel.
@@ -193,6 +195,11 @@ impl Target {
             return Err(refuse());
         }
         IntFormat::new(bits, sign.into()).ok_or_else(refuse)
+    }
+
+    /// The widths of packed types that weights may be stored in.
+    pub fn packed(&self, bits: Bits) -> &[u8] {
+        if bits.activation.is_some() { &self.weights.packed } else { &self.weights.packed_weight_only }
     }
 
     /// The rule for an operator, if the runtime computes it in integers.

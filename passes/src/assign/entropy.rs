@@ -14,6 +14,7 @@
 //!
 //! # Declines
 //! - `no-range`: an activation was empty in all samples; its operator stays float.
+//! - `not-finite`: a weight has infinite or NaN elements; its operator stays float.
 //!
 //! # Options
 //! None.

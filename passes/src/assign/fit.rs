@@ -61,6 +61,11 @@ fn run(search: &impl Search, cx: &mut Context<'_>) -> Result<(), PassError> {
             continue;
         }
         let Some(value) = site.value(cx.graph()) else { continue };
+        if !is_finite(cx.graph(), value) {
+            let name = cx.graph().value(value).name().to_owned();
+            leave_float(cx, site, &format!("not-finite: `{name}` has infinite or NaN elements"));
+            continue;
+        }
         let quantizer = match scheme {
             Scheme::Uniform { format, symmetry, granularity } => match cx.graph().constant(value) {
                 Some(_) => Some(fit_weight(search, cx.graph(), value, format, symmetry, granularity)?),
@@ -84,14 +89,22 @@ fn run(search: &impl Search, cx: &mut Context<'_>) -> Result<(), PassError> {
                 cx.plan.assign(site, quantizer);
                 cx.assigned();
             }
-            None => leave_float(cx, site, value),
+            None => {
+                let name = cx.graph().value(value).name().to_owned();
+                leave_float(cx, site, &format!("no-range: `{name}` was empty or never computed in calibration"));
+            }
         }
     }
     Ok(())
 }
 
-fn leave_float(cx: &mut Context<'_>, site: Site, value: ValueId) {
-    let reason = format!("no-range: `{}` was empty or never computed in calibration", cx.graph().value(value).name());
+/// Whether a value is no constant, or one without infinite and NaN elements.
+fn is_finite(graph: &Graph, value: ValueId) -> bool {
+    let elements = graph.constant(value).and_then(onnxq_ir::Tensor::to_f32);
+    elements.is_none_or(|elements| elements.iter().all(|x| x.is_finite()))
+}
+
+fn leave_float(cx: &mut Context<'_>, site: Site, reason: &str) {
     let ops: Vec<OpId> = match site {
         Site::Operand { op, .. } => vec![op],
         Site::Output(value) => {
@@ -102,8 +115,8 @@ fn leave_float(cx: &mut Context<'_>, site: Site, value: ValueId) {
     for op in ops {
         cx.plan.remove_operands(op);
         let op_type = cx.graph().op(op).op_type().to_owned();
-        cx.decline(op, reason.clone());
-        cx.leave_float(op, &op_type, &reason);
+        cx.decline(op, reason);
+        cx.leave_float(op, &op_type, reason);
     }
 }
 

@@ -14,6 +14,7 @@
 //!
 //! # Declines
 //! - `no-range`: an activation was empty in all samples; its operator stays float.
+//! - `not-finite`: a weight has infinite or NaN elements; its operator stays float.
 //!
 //! # Options
 //! None.
@@ -55,6 +56,11 @@ mod tests {
     #[test]
     fn chain() {
         check!("minmax/chain");
+    }
+
+    #[test]
+    fn not_finite() {
+        check_declined!("minmax/not_finite", "not-finite: `w` has infinite or NaN elements");
     }
 
     #[test]

@@ -13,7 +13,8 @@ pub(crate) fn constant(graph: &Graph, patch: &mut Patch, value: ValueId, scales:
     let codes = patch.constant(graph, &format!("{name}_quantized"), Tensor::new(tensor.shape().to_vec(), codes));
     let scale = patch.constant(graph, &format!("{name}_scale"), Tensor::new(shape.clone(), scales.to_vec()));
     let attributes = if shape.is_empty() { vec![] } else { vec![Attribute::int("axis", 0)] };
-    let dequantize = Op::new("", "DequantizeLinear", attributes).named(format!("{name}_DequantizeLinear"));
+    let dequantize =
+        Op::new("", "DequantizeLinear", attributes).named(patch.node_name(graph, &format!("{name}_DequantizeLinear")));
     Some(patch.value(graph, dequantize, &[codes, scale], &format!("{name}_dequantized")))
 }
 

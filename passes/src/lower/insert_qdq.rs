@@ -75,7 +75,8 @@ struct Group {
 impl Group {
     fn lower(&self, cx: &Context<'_>, value: ValueId) -> Result<Patch, PassError> {
         let graph = cx.graph();
-        let carrier = |own: &Uniform| cx.settings.storage.weight_carrier(own.format(), &cx.target.weights.packed);
+        let carrier =
+            |own: &Uniform| cx.settings.storage.weight_carrier(own.format(), cx.target.packed(cx.settings.bits));
         let uses: Vec<_> = self.sites.iter().flat_map(|site| site.uses(graph)).collect();
         let first: Option<OpId> = uses.iter().map(|reader| reader.op).min_by_key(|&op| (graph.op(op).order_key(), op));
         let anchor = graph

@@ -15,6 +15,8 @@
 //! Annotate.
 //!
 //! # Declines
+//! - `large-bias`: its bias is infinite, or would make the one scale of its weight more than twice as large; the operator
+//!   stays float, since runtimes make int32 of a float bias themselves.
 //! - `no-scale`: activation and weight have no uniform quantizers with as many channels, so the bias stays float.
 //!
 //! # Options
@@ -22,9 +24,10 @@
 
 use onnxq_ir::{Graph, OpId, Tensor};
 use onnxq_numerics::Uniform;
-use onnxq_plan::{Plan, Quantizer, Scheme, Site};
+use onnxq_plan::{BiasForm, Plan, Quantizer, Scheme, Site};
 use serde::{Deserialize, Serialize};
 
+use crate::assign::kind::Candidate;
 use crate::pass::{Context, Pass, PassError, Promise};
 
 /// What a recipe or `--set legalize.KEY=VALUE` can set: nothing.
@@ -38,16 +41,25 @@ impl Pass for Legalize {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        want_new_biases(cx);
         for (site, scheme) in cx.plan.unassigned() {
             let (Scheme::Bias, Site::Operand { op, .. }) = (scheme, site) else { continue };
             match bias_scales(cx, op, site) {
-                Some(scales) => {
+                Ok(scales) => {
                     cx.plan.assign(site, Quantizer::Bias(scales));
                     cx.assigned();
                 }
-                None => {
+                Err(Unfit::NoScale) => {
                     cx.plan.remove(site);
                     cx.decline(op, "no-scale: activation and weight have no uniform quantizers that fit it, so the bias stays float");
+                }
+                Err(Unfit::TooLarge) => {
+                    cx.plan.remove_operands(op);
+                    let reason =
+                        "large-bias: its bias is infinite, or so large that the weight would lose its resolution";
+                    let kind = cx.graph().op(op).op_type().to_owned();
+                    cx.decline(op, reason);
+                    cx.leave_float(op, &kind, reason);
                 }
             }
         }
@@ -55,40 +67,72 @@ impl Pass for Legalize {
     }
 }
 
+/// Why a bias can't be int32.
+enum Unfit {
+    /// Its scale is no product of two.
+    NoScale,
+    /// It does not fit, and a float one would be made int32 by the runtime all the same.
+    TooLarge,
+}
+
+/// Puts biases into the plan that a method has made.
+fn want_new_biases(cx: &mut Context<'_>) {
+    if cx.target.bias != BiasForm::Int32 {
+        return;
+    }
+    for op in cx.ops() {
+        let Some(slot) = Candidate::at(cx.graph(), op).and_then(|candidate| candidate.bias) else { continue };
+        let site = Site::Operand { op, slot };
+        let weight = cx.plan.quantizer(Site::Operand { op, slot: 1 });
+        let is_uniform = matches!(weight, Some(Quantizer::Tensor(_) | Quantizer::Channels { .. }));
+        if is_uniform && cx.plan.get(site).is_none() && activation_scale(cx.graph(), cx.plan, op).is_some() {
+            cx.plan.want(site, Scheme::Bias);
+        }
+    }
+}
+
 /// The scales of a bias, one or one per output channel; raises scales of the weight where they are too small for it.
-fn bias_scales(cx: &mut Context<'_>, op: OpId, bias: Site) -> Option<Vec<f32>> {
-    let activation = activation_scale(cx.graph(), cx.plan, op)?;
+fn bias_scales(cx: &mut Context<'_>, op: OpId, bias: Site) -> Result<Vec<f32>, Unfit> {
+    let activation = activation_scale(cx.graph(), cx.plan, op).ok_or(Unfit::NoScale)?;
     let weight = Site::Operand { op, slot: 1 };
-    let values =
-        bias.value(cx.graph()).and_then(|value| cx.graph().constant(value)).and_then(Tensor::to_f32)?.into_owned();
-    let quantizer = cx.plan.quantizer(weight)?.clone();
+    let values = bias.value(cx.graph()).and_then(|value| cx.graph().constant(value)).and_then(Tensor::to_f32);
+    let values = values.ok_or(Unfit::NoScale)?.into_owned();
+    let quantizer = cx.plan.quantizer(weight).ok_or(Unfit::NoScale)?.clone();
+    if values.iter().any(|b| !b.is_finite()) {
+        return Err(Unfit::TooLarge);
+    }
     let raised = match quantizer {
         Quantizer::Tensor(own) => {
             let largest = values.iter().fold(0.0f32, |largest, b| largest.max(b.abs()));
-            Quantizer::Tensor(raise(own, activation, largest))
+            let raised = raise(own, activation, largest);
+            // All channels would pay for the one.
+            if raised.scale() > 2.0 * own.scale() {
+                return Err(Unfit::TooLarge);
+            }
+            Quantizer::Tensor(raised)
         }
         Quantizer::Channels { axis, channels } => {
             if values.len() != channels.len() && values.len() != 1 {
-                return None;
+                return Err(Unfit::NoScale);
             }
             let bias_of = |c: usize| values[if values.len() == 1 { 0 } else { c }].abs();
             let channels =
                 channels.into_iter().enumerate().map(|(c, own)| raise(own, activation, bias_of(c))).collect();
             Quantizer::Channels { axis, channels }
         }
-        Quantizer::Log(_) | Quantizer::Bias(_) => return None,
+        Quantizer::Log(_) | Quantizer::Bias(_) => return Err(Unfit::NoScale),
     };
     let scales: Vec<f32> = match &raised {
         Quantizer::Tensor(own) => vec![activation * own.scale()],
         Quantizer::Channels { channels, .. } => channels.iter().map(|own| activation * own.scale()).collect(),
-        Quantizer::Log(_) | Quantizer::Bias(_) => return None,
+        Quantizer::Log(_) | Quantizer::Bias(_) => return Err(Unfit::NoScale),
     };
     // One bias for all channels has no scale of its own per channel.
     if scales.len() > 1 && values.len() == 1 {
-        return None;
+        return Err(Unfit::NoScale);
     }
     cx.plan.assign(weight, raised);
-    Some(scales)
+    Ok(scales)
 }
 
 fn activation_scale(graph: &Graph, plan: &Plan, op: OpId) -> Option<f32> {
@@ -102,8 +146,8 @@ fn activation_scale(graph: &Graph, plan: &Plan, op: OpId) -> Option<f32> {
 
 /// The quantizer with a scale under which a bias of this size fits into int32.
 fn raise(own: Uniform, activation: f32, bias: f32) -> Uniform {
-    // A margin below 2^31 for the rounding of the product of scales.
-    const LARGEST_CODE: f32 = 2_000_000_000.0;
+    // Half of int32 is left for the sum that it is added to: 33,000 products of 8 bits.
+    const LARGEST_CODE: f32 = 1_073_741_824.0;
     let least = bias / LARGEST_CODE / activation;
     if own.scale() >= least || !least.is_finite() {
         return own;
@@ -128,6 +172,14 @@ mod tests {
     #[test]
     fn per_tensor() {
         check!("legalize/per_tensor");
+    }
+
+    #[test]
+    fn huge_bias() {
+        check_declined!(
+            "legalize/huge_bias",
+            "large-bias: its bias is infinite, or so large that the weight would lose its resolution"
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quant
     let last = scalar("log_last", (levels.len() - 1) as f32);
     let table = patch.constant(graph, &format!("{name}_levels"), Tensor::new(vec![levels.len()], levels));
     let mut node = |op_type: &str, attributes: Vec<Attribute>, inputs: &[ValueId], hint: &str| {
-        let op = Op::new("", op_type, attributes).named(format!("{name}_{op_type}"));
+        let op = Op::new("", op_type, attributes).named(patch.node_name(graph, &format!("{name}_{op_type}")));
         patch.value(graph, op, inputs, &format!("{name}_{hint}"))
     };
     let positive = node("Max", vec![], &[value, smallest], "positive");

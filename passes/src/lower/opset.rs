@@ -58,6 +58,13 @@ fn raise_operators(cx: &mut Context<'_>) -> Result<(), PassError> {
     if opset > cx.target.max_opset {
         return Err(refuse(format!("target `{}` loads no opset above {}", cx.target.name, cx.target.max_opset)));
     }
+    // What a function means would change with the version that it is called from.
+    if let Some(function) = cx.model.functions.first() {
+        return Err(refuse(format!(
+            "the model has local functions (`{}`), which are not converted yet",
+            function.name
+        )));
+    }
     onnxq_ir::ops::opset::convert(cx.model, opset).map_err(|error| refuse(error.to_string()))?;
     cx.record(Applied { rule: "opset", text: format!("opset {before} to {opset}, for {form}\n") });
     Ok(())
@@ -76,7 +83,7 @@ fn raise_file(cx: &mut Context<'_>) {
 /// The operator version that a site's form needs, and the form.
 fn need(cx: &Context<'_>, site: Site, entry: &Entry) -> Option<(i64, &'static str)> {
     let constant = site.value(cx.graph()).is_some_and(|value| cx.graph().constant(value).is_some());
-    let carrier = |own: &Uniform| cx.settings.storage.weight_carrier(own.format(), &cx.target.weights.packed);
+    let carrier = |own: &Uniform| cx.settings.storage.weight_carrier(own.format(), cx.target.packed(cx.settings.bits));
     match entry.quantizer.as_ref()? {
         Quantizer::Channels { channels, .. } => {
             let (opset, form) = weight_need(carrier(channels.first()?))?;

@@ -13,15 +13,17 @@ pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quant
     let code = |code: i32| codes_tensor(&[code], format, element, vec![]);
     let scale = patch.constant(graph, &format!("{name}_scale"), Tensor::scalar(quantizer.scale()));
     let zero_point = patch.constant(graph, &format!("{name}_zero_point"), code(quantizer.zero_point()));
-    let quantize = Op::new("", "QuantizeLinear", vec![]).named(format!("{name}_QuantizeLinear"));
+    let quantize =
+        Op::new("", "QuantizeLinear", vec![]).named(patch.node_name(graph, &format!("{name}_QuantizeLinear")));
     let mut codes = patch.value(graph, quantize, &[value, scale, zero_point], &format!("{name}_quantized"));
     if is_narrow(format) {
         let least = patch.constant(graph, &format!("{name}_code_min"), code(format.qmin()));
         let largest = patch.constant(graph, &format!("{name}_code_max"), code(format.qmax()));
-        let clip = Op::new("", "Clip", vec![]).named(format!("{name}_ClipCodes"));
+        let clip = Op::new("", "Clip", vec![]).named(patch.node_name(graph, &format!("{name}_ClipCodes")));
         codes = patch.value(graph, clip, &[codes, least, largest], &format!("{name}_clipped"));
     }
-    let dequantize = Op::new("", "DequantizeLinear", vec![]).named(format!("{name}_DequantizeLinear"));
+    let dequantize =
+        Op::new("", "DequantizeLinear", vec![]).named(patch.node_name(graph, &format!("{name}_DequantizeLinear")));
     patch.value(graph, dequantize, &[codes, scale, zero_point], &format!("{name}_dequantized"))
 }
 
@@ -61,7 +63,8 @@ pub(crate) fn constant(
     let zero_point = codes_tensor(&zero_points, format, element, shape);
     let zero_point = patch.constant(graph, &format!("{name}_zero_point"), zero_point);
     let attributes = axis.map(|axis| Attribute::int("axis", axis as i64)).into_iter().collect();
-    let dequantize = Op::new("", "DequantizeLinear", attributes).named(format!("{name}_DequantizeLinear"));
+    let dequantize =
+        Op::new("", "DequantizeLinear", attributes).named(patch.node_name(graph, &format!("{name}_DequantizeLinear")));
     Some(patch.value(graph, dequantize, &[codes, scale, zero_point], &format!("{name}_dequantized")))
 }
 

@@ -185,3 +185,25 @@ fn threads_and_runs_give_the_same_bits() {
     let one = all(1);
     assert!(one == all(1) && one == all(2) && one == all(3));
 }
+
+/// A running sum over the rows of `x`: what a recurrent operator keeps must not reach the next sample.
+#[test]
+fn samples_do_not_see_each_other() {
+    let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+        running_sum (float[3, 2] x) => (float[2] last, float[3, 2] sums)
+        <float[2] zero = {0, 0}>
+        {
+            last, sums = Scan <num_scan_inputs = 1, body = step (float[2] before, float[2] row)
+                => (float[2] after, float[2] seen) { after = Add (before, row)  seen = Identity (after) }> (zero, x)
+        }"#;
+    let model = onnxq_ir::text::parse(text).expect("a model");
+    let [x, sums] = ["x", "sums"].map(|name| model.graph.find_value(name).expect("a value"));
+    let taps = [sums];
+    let session = Tract.prepare(&Request { model: &model, plan: None, taps: &taps }).expect("prepares");
+    let mut runner = session.runner();
+    for index in 0..3 {
+        let inputs = vec![(x, Tensor::new(vec![3, 2], vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]))];
+        let seen = run_sample(runner.as_mut(), &taps, &Sample { index, inputs }).expect("runs");
+        assert_eq!(seen[0].floats, [1.0, 2.0, 4.0, 6.0, 9.0, 12.0], "sample {index}");
+    }
+}
