@@ -35,6 +35,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let rules = args.exclude.iter().map(|text| exclude_rule(text)).collect::<Result<Vec<_>, _>>()?;
     if let Some(output) = &args.output {
         Destination::new(output).map_err(onnx::WriteError::from)?;
+        check_output(output, args.data.calib.iter().chain(&args.eval))?;
     }
     let mut model = onnx::read(input)?;
     if !recipe.is_none() {
@@ -59,6 +60,18 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     write(args, &done.model, input, output)?;
     tell(args, &report);
     Ok(())
+}
+
+/// An output in place of the data would leave nothing to try again with. The model itself may be replaced.
+fn check_output<'a>(output: &Path, mut data: impl Iterator<Item = &'a PathBuf>) -> Result<(), Error> {
+    let place = output.canonicalize().ok();
+    let is_output = |data: &&PathBuf| place.is_some() && data.canonicalize().ok() == place;
+    match data.find(is_output) {
+        Some(data) => {
+            Err(Error::Option(format!("`{}` is the data and OUT at once; give OUT another name", data.display())))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The recipe with all that the command line changes in it.

@@ -287,6 +287,7 @@ fn outputs() {
         "cnn_bn.onnx new/ --calib good.npz",
         "cnn_bn.onnx /dev/null --calib good.npz",
         "cnn_bn.onnx dead_link.onnx --calib good.npz",
+        "cnn_bn.onnx good.npz --calib good.npz",
     ];
     insta::assert_snapshot!(transcripts(&folder, &commands));
 }

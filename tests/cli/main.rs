@@ -8,6 +8,7 @@ mod determinism;
 mod errors;
 mod lists;
 mod models;
+mod odd_models;
 mod oracle;
 mod output_safety;
 mod quantize;

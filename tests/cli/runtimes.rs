@@ -168,6 +168,8 @@ fn every_form_loads() {
             "--bits w3a7 --calibrator mse",
             "--bits w4a8 --storage native",
             "--bits w4 --storage native",
+            "--bits w2 --storage native",
+            "--bits w2a4 --storage native",
             "--bits w5 --storage float",
             "--target generic",
             "--target generic --bits w8a16",
