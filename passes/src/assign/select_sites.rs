@@ -243,6 +243,7 @@ fn choose(
     candidates: &[Candidate],
     rules: &BTreeMap<OperatorKind, Rule>,
 ) -> (Vec<Chosen>, Vec<(Candidate, &'static str)>) {
+    let weight_only = cx.settings.bits.activation.is_none();
     let mut chosen = Vec::new();
     let mut left = Vec::new();
     for candidate in candidates {
@@ -252,9 +253,13 @@ fn choose(
             }
             None => left.push((candidate.clone(), "not-a-site: float by the rules of target or recipe")),
             Some(_) if is_excluded(cx, candidate.op) => left.push((candidate.clone(), "excluded: by --exclude")),
+            Some(_) if weight_only && candidate.weight.is_none() => {
+                left.push((candidate.clone(), "not-a-site: activations stay float by --bits"));
+            }
             Some(rule) => chosen.push(Chosen {
                 candidate: candidate.clone(),
-                placement: rule.placement,
+                // Where activations stay float there is no chain to join.
+                placement: if weight_only { Placement::Inputs } else { rule.placement },
                 absorbs: rule.absorbs.clone(),
             }),
         }
