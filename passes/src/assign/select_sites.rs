@@ -11,7 +11,8 @@
 //! Every chosen operand and output gets a place in the plan with format, symmetry and granularity as the target has them
 //! for the bits asked for. Weights are per output channel where the target can and the model's opset is 13 or newer. A
 //! bias becomes int32 where the target wants it. Operators of an integer chain (Conv, Add, pools) are quantized on inputs
-//! and output where at least two of them follow each other; a Conv alone stays float.
+//! and output where at least two of them follow each other; a Conv alone stays float. Where activations stay float (`wX`),
+//! the weight of every chosen operator gets a place, chain or not.
 //!
 //! # Promise
 //! Annotate.
