@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use onnxq::samples::Samples;
+
 use serde_json::Value;
 
+use crate::arrays::{floats, npz};
 use crate::oracle::Oracle;
+use crate::simulation::{inputs, options};
 use crate::tool::{Folder, shared, shipped, tell};
 
 /// One model's way through the tool, and what must come of it.
@@ -213,30 +217,26 @@ fn deit_tiny_from_images() {
     let (Some(oracle), Some(shared)) = (Oracle::find(), shared()) else { return };
     let source = shared.join("deit_tiny");
     let folder = Folder::new("deit-tiny");
-    let words = format!(
-        "{} int8.onnx --calib {} --preprocess imagenet --samples 16 --eval {} --json",
-        text(&source.join("op17.onnx")),
-        text(&source.join("calib")),
-        text(&eval_images(&folder, &source)),
-    );
+    let float = source.join("op17.onnx");
+    let words =
+        format!("{} int8.onnx --calib {} --preprocess imagenet --json", text(&float), text(&source.join("calib")));
     let report = folder.run(&words).done().json();
-    let output = &report["quality"]["outputs"][0];
-    tell(&format!("deit_tiny int8: {:.1} dB, agreement {}", number(&output["sqnr_db"]), number(&output["agreement"])));
-    assert_eq!(report["quality"]["samples"], 24);
-    assert!(number(&output["sqnr_db"]) >= 18.0, "{output}");
-    assert!(number(&output["agreement"]) >= 0.9, "{output}");
     assert!(number(&report["sizes"]["after"]) <= 0.4 * number(&report["sizes"]["before"]));
-    oracle.check(&[&folder.path("int8.onnx")]);
-}
-
-/// The first images of the test part.
-fn eval_images(folder: &Folder, source: &Path) -> PathBuf {
-    let mut names: Vec<PathBuf> =
-        std::fs::read_dir(source.join("test")).expect("images").map(|entry| entry.expect("an entry").path()).collect();
-    names.sort();
-    for path in names.iter().take(24) {
-        let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
-        folder.write(&format!("eval/{name}"), std::fs::read(path).expect("an image"));
+    let out = folder.path("int8.onnx");
+    oracle.check(&[&out]);
+    let graph = onnxq::onnx::read(&float).expect("a model");
+    let samples = Samples::open(&graph.graph, &options(source.join("test"), 200)).expect("sound data");
+    let (shape, elements) = inputs(&graph, &samples);
+    folder.write("test.npz", npz(&[("image", floats(&shape, &elements))]));
+    let data = folder.path("test.npz");
+    for optimization in ["none", "all"] {
+        let words = ["top1", text(&out), text(&data), "--against", text(&float), "--opt", optimization];
+        let answer = oracle.ask(&words);
+        let [sqnr, agreement] = ["mean_sqnr_db", "agreement"].map(|key| number(&answer["against"][key]));
+        tell(&format!("deit_tiny int8, optimization {optimization}: {sqnr:.1} dB, agreement {agreement} %"));
+        assert_eq!(answer["samples"], 200);
+        // The goal is 95 %. That is met on images that Pillow decoded (96.0 and 96.5), and just missed on those decoded here
+        // (94.5); the standard error is 1.5, and two of these are the margin.
+        assert!(sqnr >= 18.0 && agreement >= 92.0, "optimization {optimization}: {sqnr} dB, {agreement} %");
     }
-    folder.path("eval")
 }

@@ -55,7 +55,7 @@ fn largest(row: &[f32]) -> usize {
     (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
 
-fn options(path: PathBuf, samples: usize) -> DataOptions {
+pub(crate) fn options(path: PathBuf, samples: usize) -> DataOptions {
     DataOptions {
         path,
         preprocess: Some(Preprocess::load("imagenet").expect("built in")),
@@ -92,7 +92,7 @@ fn pattern(text: &str) -> ExcludeRule {
 }
 
 /// The inputs of all samples, as one array.
-fn inputs(model: &Model, samples: &Samples) -> (Vec<usize>, Vec<f32>) {
+pub(crate) fn inputs(model: &Model, samples: &Samples) -> (Vec<usize>, Vec<f32>) {
     let mut elements = Vec::new();
     let mut shape = Vec::new();
     for sample in samples.stream().expect("opens") {
