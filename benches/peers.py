@@ -41,8 +41,8 @@ quantize_static(prepared, out, Reader(), quant_format=QuantFormat.QDQ, per_chann
 """
 
 
-def measure(command):
-    """CPU seconds (user and system) and peak resident MB of one process."""
+def run_and_measure(command):
+    """Exit code, CPU seconds (user and system), peak resident MB and what one process said on standard error."""
     # A process of its own, since the peak of children never falls.
     code = (
         "import resource, subprocess, sys\n"
@@ -53,9 +53,15 @@ def measure(command):
     )
     done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
     status, seconds, peak = done.stdout.split()
-    if status != "0":
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
-    return float(seconds), float(peak)
+    return int(status), float(seconds), float(peak), done.stderr
+
+
+def measure(command):
+    """CPU seconds and peak MB of a process that must succeed."""
+    status, seconds, peak, said = run_and_measure(command)
+    if status:
+        sys.exit(f"{' '.join(command)} failed:\n{said}")
+    return seconds, peak
 
 
 def main():
