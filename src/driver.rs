@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use onnxq_ir::{Model, Tensor, ValueId};
 use onnxq_passes::{Context, Outcome, Promise, Settings, View};
-use onnxq_plan::{Evaluator, Facts, Needs, Plan, Request, Target};
+use onnxq_plan::{Evaluator, Facts, Needs, Plan, Request, Sample, Target, Trials};
 
 use crate::error::Error;
 use crate::measure::{Quality, compare};
@@ -14,6 +14,7 @@ use crate::outputs::Watched;
 use crate::progress::Progress;
 use crate::recipe::{Recipe, Step};
 use crate::samples::Samples;
+use crate::trials::{HeldOut, MOST_SAMPLES};
 
 /// Everything that a run depends on.
 pub struct Job<'a> {
@@ -52,6 +53,8 @@ pub struct Record {
 pub enum MeasuredOn {
     /// `--eval`
     EvaluationData,
+    /// Samples of `--calib` that no range was fitted on.
+    HeldOutSamples,
     /// The first samples of `--calib`.
     CalibrationData,
     /// Made-up inputs.
@@ -96,12 +99,13 @@ pub struct Done {
 }
 
 /// Samples to measure on where no evaluation data is given.
-const MEASURED_SAMPLES: usize = 8;
+const MEASURED_SAMPLES: usize = MOST_SAMPLES;
 
 /// Runs the recipe.
 pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
     let steps = job.recipe.steps()?;
     let mut run = Run::start(model, job);
+    run.judged = steps.iter().any(|step| step.pass.judges());
     for (i, step) in steps.iter().enumerate() {
         run.gather(&steps[i..])?;
         if step.pass.lowers() {
@@ -144,6 +148,10 @@ struct Run<'a> {
     records: Vec<Record>,
     measured: Measured,
     samples: Option<Samples>,
+    /// Whether a pass tries plans out.
+    judged: bool,
+    /// What plans are tried out on, once statistics were gathered.
+    held_out: Vec<Sample>,
     notes: Vec<String>,
 }
 
@@ -176,6 +184,8 @@ impl<'a> Run<'a> {
             records: Vec::new(),
             measured: Measured::Not("nothing was quantized".to_owned()),
             samples: None,
+            judged: false,
+            held_out: Vec::new(),
             notes,
         }
     }
@@ -192,7 +202,12 @@ impl<'a> Run<'a> {
             needs.extend(step.pass.needs(&view));
         }
         let needs = needs.unmet(&self.facts, &self.model.graph);
-        let samples = self.samples()?;
+        let mut samples = self.samples()?;
+        if self.judged {
+            let (fit, held_out) = samples.split(MOST_SAMPLES);
+            self.held_out = held_out.stream()?.collect::<Result<_, _>>()?;
+            samples = fit;
+        }
         let bar = self.job.progress.start("calibrating", samples.len());
         let stream = samples.stream()?;
         let threads = self.job.threads.min(samples.len());
@@ -208,6 +223,11 @@ impl<'a> Run<'a> {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Error> {
+        let float = self.float.as_ref().filter(|_| !self.held_out.is_empty() && step.pass.judges());
+        let held_out = float.map(|float| {
+            let bar = self.job.progress.start_open("trying plans");
+            HeldOut::new(self.job.evaluator, float, &self.held_out, self.job.threads, bar)
+        });
         let mut cx = Context::new(
             &mut self.model,
             &mut self.plan,
@@ -215,9 +235,11 @@ impl<'a> Run<'a> {
             &self.constants,
             self.job.target,
             self.job.settings,
-        );
+        )
+        .with_trials(held_out.as_ref().map(|held_out| held_out as &dyn Trials));
         step.pass.run(&mut cx)?;
         let outcome = cx.finish();
+        self.notes.extend(outcome.notes.iter().cloned());
         self.records.push(Record { pass: step.info.name, promise: step.pass.promise(), outcome });
         Ok(())
     }
@@ -253,9 +275,14 @@ impl<'a> Run<'a> {
             Some(samples) => (samples.clone(), MeasuredOn::EvaluationData),
             None => {
                 let samples = self.samples()?;
-                let on =
-                    if samples.is_synthesized() { MeasuredOn::SynthesizedInputs } else { MeasuredOn::CalibrationData };
-                (samples.first(MEASURED_SAMPLES), on)
+                let measured =
+                    if self.judged { samples.split(MEASURED_SAMPLES).1 } else { samples.first(MEASURED_SAMPLES) };
+                let on = match (samples.is_synthesized(), measured.is_held_out()) {
+                    (true, _) => MeasuredOn::SynthesizedInputs,
+                    (false, true) => MeasuredOn::HeldOutSamples,
+                    (false, false) => MeasuredOn::CalibrationData,
+                };
+                (measured, on)
             }
         };
         let (reference, other): (Vec<ValueId>, Vec<ValueId>) =

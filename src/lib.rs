@@ -19,5 +19,6 @@ pub mod report;
 pub mod samples;
 pub mod synthesize;
 pub mod target;
+mod trials;
 
 pub use error::Error;

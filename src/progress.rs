@@ -6,6 +6,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub trait Progress {
     /// Begins a stage of so many steps.
     fn start(&self, stage: &'static str, steps: usize) -> Bar;
+
+    /// Begins a stage of which nobody knows how many steps it takes.
+    fn start_open(&self, stage: &'static str) -> Bar;
 }
 
 /// One stage's progress. Ends when dropped.
@@ -39,6 +42,14 @@ impl Progress for Terminal {
         }
         Bar(Some(bar))
     }
+
+    fn start_open(&self, stage: &'static str) -> Bar {
+        let bar = ProgressBar::no_length().with_prefix(stage);
+        if let Ok(style) = ProgressStyle::with_template("{prefix:>12} {spinner} {pos}, {elapsed}") {
+            bar.set_style(style);
+        }
+        Bar(Some(bar))
+    }
 }
 
 /// Nothing is shown.
@@ -46,6 +57,10 @@ pub struct Silent;
 
 impl Progress for Silent {
     fn start(&self, _: &'static str, _: usize) -> Bar {
+        Bar(None)
+    }
+
+    fn start_open(&self, _: &'static str) -> Bar {
         Bar(None)
     }
 }

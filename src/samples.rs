@@ -12,13 +12,38 @@ use crate::error::Error;
 #[derive(Clone)]
 pub struct Samples {
     source: Arc<Source>,
+    /// How many of the source's samples count.
     limit: usize,
+    part: Part,
+}
+
+/// Which of the samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    All,
+    /// Three of four: what ranges are fitted on.
+    Fit,
+    /// Every fourth: what plans are judged on.
+    HeldOut,
+}
+
+impl Part {
+    fn has(self, index: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Fit => index % 4 != 3,
+            Self::HeldOut => index % 4 == 3,
+        }
+    }
 }
 
 enum Source {
     Data { set: DataSet, inputs: Vec<ValueId> },
     Synthesized { samples: Vec<data::Sample>, inputs: Vec<ValueId> },
 }
+
+/// With fewer samples, none can be spared.
+const FEWEST_TO_SPLIT: usize = 8;
 
 /// Class labels.
 #[derive(Clone, Copy, Debug)]
@@ -43,24 +68,40 @@ impl Samples {
         let (specs, inputs) = input_specs(graph);
         let set = DataSet::open(&specs, options)?;
         let limit = set.len();
-        Ok(Self { source: Arc::new(Source::Data { set, inputs }), limit })
+        Ok(Self { source: Arc::new(Source::Data { set, inputs }), limit, part: Part::All })
     }
 
     /// Made-up samples; their places are those of `inputs`.
     pub fn synthesized(samples: Vec<data::Sample>, inputs: Vec<ValueId>) -> Self {
         let limit = samples.len();
-        Self { source: Arc::new(Source::Synthesized { samples, inputs }), limit }
+        Self { source: Arc::new(Source::Synthesized { samples, inputs }), limit, part: Part::All }
     }
 
     /// The first `limit` of these samples.
     #[must_use]
     pub fn first(&self, limit: usize) -> Self {
-        Self { source: Arc::clone(&self.source), limit: self.limit.min(limit) }
+        Self { limit: self.limit.min(limit), ..self.clone() }
+    }
+
+    /// Three of every four samples to fit on, and at most `limit` of the others to judge on; all for both where there are
+    /// fewer than 8.
+    #[must_use]
+    pub fn split(&self, limit: usize) -> (Self, Self) {
+        if self.limit < FEWEST_TO_SPLIT {
+            return (self.clone(), self.first(limit));
+        }
+        let held_out = Self { limit: self.limit.min(4 * limit), part: Part::HeldOut, ..self.clone() };
+        (Self { part: Part::Fit, ..self.clone() }, held_out)
+    }
+
+    /// Whether these are samples that no range is fitted on.
+    pub fn is_held_out(&self) -> bool {
+        self.part == Part::HeldOut
     }
 
     /// How many there are; at least one.
     pub fn len(&self) -> usize {
-        self.limit
+        (0..self.limit).filter(|&index| self.part.has(index)).count()
     }
 
     /// Never: data without samples are refused when they are opened.
@@ -94,6 +135,7 @@ impl Samples {
     /// A pass over the samples; their indices count from 0.
     pub fn stream(&self) -> Result<Stream, Error> {
         let source = Arc::clone(&self.source);
+        let part = self.part;
         let by_value = move |(index, sample): (usize, data::Sample)| {
             let (Source::Data { inputs, .. } | Source::Synthesized { inputs, .. }) = &*source;
             let inputs = sample.inputs.into_iter().map(|(place, tensor)| (inputs[place], tensor)).collect();
@@ -101,12 +143,13 @@ impl Samples {
         };
         Ok(match &*self.source {
             Source::Data { set, .. } => {
-                let stream = set.stream()?.take(self.limit).enumerate();
+                let stream = set.stream()?.take(self.limit).enumerate().filter(move |(index, _)| part.has(*index));
                 Box::new(stream.map(move |(index, sample)| Ok(by_value((index, sample?)))))
             }
             Source::Synthesized { samples, .. } => {
                 let samples: Vec<data::Sample> = samples.iter().take(self.limit).cloned().collect();
-                Box::new(samples.into_iter().enumerate().map(move |sample| Ok(by_value(sample))))
+                let stream = samples.into_iter().enumerate().filter(move |(index, _)| part.has(*index));
+                Box::new(stream.map(move |sample| Ok(by_value(sample))))
             }
         })
     }

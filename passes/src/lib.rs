@@ -11,12 +11,14 @@ mod reparam;
 pub mod select;
 pub mod storage;
 pub mod table;
+pub mod threshold;
 #[cfg(test)]
 mod testing;
 
 pub use pass::{Context, Outcome, Pass, PassError, Promise, Settings, View};
 pub use select::{Exclude, ExcludeRule};
 pub use storage::Storage;
+pub use threshold::Threshold;
 pub use table::{OptionsError, PASSES, PassInfo};
 
 /// The example of the instructions compiles.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use onnxq_ir::{Applied, Graph, Model, OpId, Patch, PatchError, Tensor, ValueId};
 use onnxq_plan::target::NoSuchWidth;
-use onnxq_plan::{Bits, Declined, Facts, Needs, Plan, Target};
+use onnxq_plan::{Bits, Declined, EngineError, Facts, Needs, Plan, Target, Trials};
 
 use crate::select::Exclude;
 use crate::storage::Storage;
@@ -42,6 +42,9 @@ pub enum PassError {
     /// The target has no type for the bits asked for.
     #[error(transparent)]
     Width(#[from] NoSuchWidth),
+    /// A plan could not be tried out.
+    #[error(transparent)]
+    Trial(#[from] EngineError),
     /// The model can't be raised to the operator version that a form needs.
     #[error("{form} needs opset {need}, and the model can't be raised to it: {reason}")]
     Opset {
@@ -107,6 +110,8 @@ pub struct Context<'a> {
     pub target: &'a Target,
     /// What the user asked for.
     pub settings: &'a Settings,
+    /// Samples to try plans out on, where there are any.
+    pub trials: Option<&'a dyn Trials>,
     outcome: Outcome,
 }
 
@@ -119,6 +124,8 @@ pub struct Outcome {
     pub assigned: usize,
     /// What was looked at and left, with the reason.
     pub declined: Vec<Declined>,
+    /// What a person should know of it, one line each.
+    pub notes: Vec<String>,
 }
 
 impl<'a> Context<'a> {
@@ -131,7 +138,14 @@ impl<'a> Context<'a> {
         target: &'a Target,
         settings: &'a Settings,
     ) -> Self {
-        Self { model, plan, facts, constants, target, settings, outcome: Outcome::default() }
+        Self { model, plan, facts, constants, target, settings, trials: None, outcome: Outcome::default() }
+    }
+
+    /// The same, with samples to try plans out on.
+    #[must_use]
+    pub fn with_trials(mut self, trials: Option<&'a dyn Trials>) -> Self {
+        self.trials = trials;
+        self
     }
 
     /// The main graph.
@@ -173,6 +187,11 @@ impl<'a> Context<'a> {
         self.outcome.declined.push(declined);
     }
 
+    /// Says something that belongs into the summary.
+    pub fn note(&mut self, text: impl Into<String>) {
+        self.outcome.notes.push(text.into());
+    }
+
     /// Records in the plan that an operator stays float, for the summary.
     pub fn leave_float(&mut self, op: OpId, kind: &str, reason: &str) {
         self.plan.left_float.push(Declined {
@@ -201,6 +220,11 @@ pub trait Pass {
 
     /// Whether the pass turns the plan into nodes: what comes before it can be simulated, what comes after can't.
     fn lowers(&self) -> bool {
+        false
+    }
+
+    /// Whether the pass tries plans out: a quarter of the samples is then left out of all statistics, for it to judge on.
+    fn judges(&self) -> bool {
         false
     }
 

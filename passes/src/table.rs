@@ -94,6 +94,8 @@ passes! {
     "percentile" => assign/percentile::Percentile;
     "mse" => assign/mse::Mse;
     "entropy" => assign/entropy::Entropy;
+    "auto" => assign/auto::Auto;
+    "give-back" => assign/give_back::GiveBack;
     "best-percentile" => assign/best_percentile::BestPercentile;
     "repq" => reparam/repq::RepQ;
     "legalize" => lower/legalize::Legalize;

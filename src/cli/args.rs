@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use onnxq_passes::Storage;
+use onnxq_passes::{Storage, Threshold};
 use onnxq_plan::Bits;
 
 const EXAMPLES: &str = "\
@@ -81,6 +81,13 @@ pub(crate) struct QuantizeArgs {
     /// How activation ranges are found
     #[arg(long, value_enum)]
     pub(crate) calibrator: Option<Calibrator>,
+    /// Give operators back to float until the output has this SQNR, and refuse the result if it has not [dB, default of
+    /// int8: 20, without refusal]; off: keep all
+    #[arg(long, value_name = "DB|off")]
+    pub(crate) min_sqnr: Option<Threshold>,
+    /// Leave operators float of which an operand has less than this SQNR on its grid [dB, default of int8: 10]; off: keep all
+    #[arg(long, value_name = "DB|off")]
+    pub(crate) min_node_sqnr: Option<Threshold>,
     /// Leave these nodes float: a node's name, or re: and a regular expression
     #[arg(long, value_name = "NAME|re:PATTERN")]
     pub(crate) exclude: Vec<String>,
@@ -178,6 +185,8 @@ pub(crate) struct ListArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Calibrator {
+    /// The best of the others for each activation
+    Auto,
     /// All that was seen
     Minmax,
     /// Between two percentiles
@@ -192,6 +201,7 @@ impl Calibrator {
     /// The pass that does it.
     pub(crate) fn pass(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Minmax => "minmax",
             Self::Percentile => "percentile",
             Self::Mse => "mse",

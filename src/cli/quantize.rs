@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use onnxq_engine::Tract;
 use onnxq_ir::{Graph, Model, Origin};
-use onnxq_passes::{Exclude, ExcludeRule, Settings};
+use onnxq_passes::{Exclude, ExcludeRule, Settings, Threshold};
 use onnxq_plan::EngineError;
 
 use super::args::{DataArgs, QuantizeArgs};
 use super::{note, say};
 use crate::data::{DataOptions, Preprocess};
-use crate::driver::{self, Done, Job};
+use crate::driver::{self, Done, Job, Measured};
 use crate::error::Error;
 use crate::onnx::output::Destination;
 use crate::onnx::{self, ExternalData, WriteOptions, Written};
@@ -80,6 +80,14 @@ fn recipe(args: &QuantizeArgs) -> Result<Recipe, Error> {
     recipe.bits = args.bits.unwrap_or(recipe.bits);
     if let Some(calibrator) = args.calibrator {
         recipe.set_calibrator(calibrator.pass())?;
+    }
+    // Few bits lose more than the defaults ask for, and are meant to.
+    let few_bits = recipe.bits.activation.is_some_and(|bits| bits < 8);
+    for (key, asked) in [("min-sqnr", args.min_sqnr), ("min-node-sqnr", args.min_node_sqnr)] {
+        let threshold = asked.or(few_bits.then_some(Threshold::Off));
+        if let Some(threshold) = threshold.filter(|_| asked.is_some() || recipe.has_pass("give-back")) {
+            recipe.set(&format!("give-back.{key}={threshold}"))?;
+        }
     }
     for assignment in &args.set {
         recipe.set(assignment)?;
@@ -271,6 +279,14 @@ fn gate(args: &QuantizeArgs, recipe: &Recipe, done: &Done, report: &Report) -> R
             return Ok(());
         }
         return Err(Error::Refused(report.why_nothing()));
+    }
+    if let (Some(least), Measured::Quality { quality, .. }) = (args.min_sqnr.and_then(Threshold::db), &done.measured) {
+        let worst = quality.outputs.iter().map(|output| output.sqnr_db).fold(60.0, f64::min);
+        if worst < least {
+            return Err(Error::Refused(format!(
+                "the output has an SQNR of {worst:.1} dB, less than the {least:.1} dB of --min-sqnr; nothing was written"
+            )));
+        }
     }
     if report.sizes.after > report.sizes.before && args.storage_is_codes() {
         return Err(Error::Refused(format!(

@@ -74,6 +74,11 @@ impl Recipe {
         self.stages.is_empty()
     }
 
+    /// Whether the recipe has this pass.
+    pub fn has_pass(&self, pass: &str) -> bool {
+        self.stages.iter().any(|stage| stage.pass == pass)
+    }
+
     /// Puts another range pass in the place that the recipe leaves open for it.
     pub fn set_calibrator(&mut self, calibrator: &str) -> Result<(), Error> {
         let Some(stage) = self.stages.iter_mut().find(|stage| stage.calibrator) else {

@@ -77,6 +77,7 @@ impl Report {
             QualityReport::Measured { on, quality, stand_ins } => {
                 let on = match on {
                     MeasuredOn::EvaluationData => "on evaluation data",
+                    MeasuredOn::HeldOutSamples => "on calibration samples left out of the fit",
                     MeasuredOn::CalibrationData => "on calibration data",
                     MeasuredOn::SynthesizedInputs => "on synthesized inputs",
                 };

@@ -23,6 +23,8 @@ pub enum Statistic {
     ChannelRange(ChannelAxis),
     /// How elements are distributed per channel.
     ChannelHistogram(ChannelAxis),
+    /// How many elements a sample has.
+    Elements,
 }
 
 /// Which axis the channels are, counted from the last: 1 is the last, 2 the one before it.
@@ -91,6 +93,8 @@ pub enum Fact {
     ChannelRange(Option<ChannelMinMax>),
     /// How elements are distributed per channel; nothing before the first sample.
     ChannelHistogram(Option<ChannelHistogram>),
+    /// Elements of the largest sample.
+    Elements(u64),
 }
 
 impl Fact {
@@ -101,6 +105,7 @@ impl Fact {
             Statistic::LogHistogram => Self::LogHistogram(LogHistogram::new()),
             Statistic::ChannelRange(_) => Self::ChannelRange(None),
             Statistic::ChannelHistogram(_) => Self::ChannelHistogram(None),
+            Statistic::Elements => Self::Elements(0),
         }
     }
 
@@ -121,6 +126,7 @@ impl Fact {
                         .observe(elements, inner);
                 }
             }
+            (Self::Elements(most), _) => *most = elements.len().max(*most as usize) as u64,
             (Self::ChannelRange(_) | Self::ChannelHistogram(_), _) => unreachable!("a fact is of its statistic's kind"),
         }
     }
@@ -138,6 +144,7 @@ impl Fact {
                 Some(a) => a.merge(&b),
                 None => *a = Some(b),
             },
+            (Self::Elements(a), Self::Elements(b)) => *a = b.max(*a),
             _ => {}
         }
     }
@@ -182,6 +189,14 @@ impl Facts {
                 Fact::Histogram(histogram) => histogram.range(),
                 _ => None,
             },
+        }
+    }
+
+    /// Elements of a value in one sample, where that was asked for.
+    pub fn elements(&self, graph: &Graph, value: ValueId) -> Option<u64> {
+        match self.get(graph, value, Statistic::Elements)? {
+            Fact::Elements(elements) => Some(*elements),
+            _ => None,
         }
     }
 

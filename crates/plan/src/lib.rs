@@ -5,12 +5,14 @@ pub mod facts;
 pub mod plan;
 pub mod site;
 pub mod target;
+pub mod trial;
 
 pub use evaluator::{
     Elements, EngineError, Evaluator, Inferred, Request, Runner, Sample, Session, Shown, UnsupportedOp, each_sample,
     sweep,
 };
 pub use facts::{Carry, ChannelAxis, Fact, Facts, Needs, Statistic};
-pub use plan::{Declined, Entry, Granularity, Plan, Quantizer, Scheme};
+pub use plan::{Declined, End, Entry, Granularity, Plan, Planned, Quantizer, Scheme};
 pub use site::Site;
 pub use target::{BiasForm, Bits, OperatorKind, Placement, Target};
+pub use trial::{Deviation, Trials};

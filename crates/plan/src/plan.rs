@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use onnxq_ir::{Graph, OpId};
+use onnxq_ir::{Graph, OpId, ValueId};
 use onnxq_numerics::{Base, IntFormat, LevelRule, Log, Symmetry, Uniform};
 
 use crate::site::Site;
-use crate::target::OperatorKind;
+use crate::target::{OperatorKind, Placement};
 
 /// How many elements share one pair of scale and zero point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +39,8 @@ pub enum Scheme {
         /// How many levels.
         rule: LevelRule,
     },
+    /// The quantizer that this value has as an output: one operator moves codes from there to here.
+    Shared(ValueId),
     /// A bias as int32, whose scale is the product of the scales of operands 0 and 1 of the same operator.
     Bias,
 }
@@ -64,6 +66,7 @@ impl fmt::Display for Scheme {
                 };
                 write!(f, "u{bits} {base}")
             }
+            Self::Shared(_) => f.write_str("as its source"),
             Self::Bias => f.write_str("int32 bias"),
         }
     }
@@ -107,12 +110,31 @@ pub struct Declined {
     pub reason: String,
 }
 
+/// A value that is quantized where it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The operator's output, or what an absorbed activation makes of it.
+    pub value: ValueId,
+    /// The value whose quantizer it has, where the operator only moves codes.
+    pub shared: Option<ValueId>,
+}
+
+/// An operator that is to be computed with codes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// What rules and recipes call it.
+    pub kind: OperatorKind,
+    /// Where Q/DQ stand for it.
+    pub placement: Placement,
+    /// What is quantized behind it.
+    pub ends: Vec<End>,
+}
+
 /// An ordered map from sites to quantizers, and the reasons for sites without one. A cheap value.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     entries: BTreeMap<Site, Entry>,
-    /// Operators that are to be computed with codes, by what rules and recipes call them.
-    operators: BTreeMap<OpId, OperatorKind>,
+    operators: BTreeMap<OpId, Planned>,
     /// Operators that could have been quantized and were not, with the reason.
     pub left_float: Vec<Declined>,
 }
@@ -137,15 +159,25 @@ impl Plan {
     }
 
     /// Notes that an operator is to be computed with codes.
-    pub fn note_operator(&mut self, op: OpId, kind: OperatorKind) {
-        self.operators.insert(op, kind);
+    pub fn note_operator(&mut self, op: OpId, planned: Planned) {
+        self.operators.insert(op, planned);
+    }
+
+    /// The operators that are to be computed with codes.
+    pub fn operators(&self) -> impl Iterator<Item = (OpId, &Planned)> {
+        self.operators.iter().map(|(op, planned)| (*op, planned))
+    }
+
+    /// Puts a site's entry into the plan.
+    pub fn insert(&mut self, site: Site, entry: Entry) {
+        self.entries.insert(site, entry);
     }
 
     /// How many operators of each kind are to be computed with codes.
     pub fn operator_counts(&self) -> BTreeMap<&'static str, usize> {
         let mut counts = BTreeMap::new();
-        for kind in self.operators.values() {
-            *counts.entry(kind.name()).or_insert(0) += 1;
+        for planned in self.operators.values() {
+            *counts.entry(planned.kind.name()).or_insert(0) += 1;
         }
         counts
     }
@@ -154,6 +186,12 @@ impl Plan {
     pub fn remove_operands(&mut self, op: OpId) {
         self.operators.remove(&op);
         self.entries.retain(|site, _| !matches!(site, Site::Operand { op: own, .. } if *own == op));
+    }
+
+    /// The entries of one operator's operands.
+    pub fn operands(&self, op: OpId) -> impl Iterator<Item = (Site, &Entry)> {
+        let range = Site::Operand { op, slot: 0 }..=Site::Operand { op, slot: usize::MAX };
+        self.entries.range(range).map(|(site, entry)| (*site, entry))
     }
 
     /// A site's entry.

@@ -114,8 +114,10 @@ pub enum Placement {
     Inputs,
     /// On its inputs and its output, and only where it joins others of this placement: alone it stays float.
     Chain,
-    /// As `chain`, and input and output share scale and zero point.
+    /// As `chain`, for an operator that only moves or picks codes: its outputs have its input's scale and zero point.
     ChainShared,
+    /// On its inputs and its output, also where it stands alone.
+    Always,
 }
 
 /// The operators that rules and recipes speak of.
@@ -135,6 +137,10 @@ pub enum OperatorKind {
     Mul,
     /// Concatenation.
     Concat,
+    /// Sigmoid.
+    Sigmoid,
+    /// LeakyRelu.
+    LeakyRelu,
     /// MaxPool.
     MaxPool,
     /// AveragePool.
@@ -143,6 +149,20 @@ pub enum OperatorKind {
     GlobalAveragePool,
     /// Resize.
     Resize,
+    /// Reshape.
+    Reshape,
+    /// Transpose.
+    Transpose,
+    /// Flatten.
+    Flatten,
+    /// Squeeze.
+    Squeeze,
+    /// Unsqueeze.
+    Unsqueeze,
+    /// Slice.
+    Slice,
+    /// Split.
+    Split,
 }
 
 impl OperatorKind {
@@ -156,10 +176,19 @@ impl OperatorKind {
             Self::Add => "Add",
             Self::Mul => "Mul",
             Self::Concat => "Concat",
+            Self::Sigmoid => "Sigmoid",
+            Self::LeakyRelu => "LeakyRelu",
             Self::MaxPool => "MaxPool",
             Self::AveragePool => "AveragePool",
             Self::GlobalAveragePool => "GlobalAveragePool",
             Self::Resize => "Resize",
+            Self::Reshape => "Reshape",
+            Self::Transpose => "Transpose",
+            Self::Flatten => "Flatten",
+            Self::Squeeze => "Squeeze",
+            Self::Unsqueeze => "Unsqueeze",
+            Self::Slice => "Slice",
+            Self::Split => "Split",
         }
     }
 }

@@ -38,7 +38,7 @@ impl<S: Search> Pass for S {
 }
 
 /// The statistics that the search needs for the sites without a quantizer.
-fn needs(search: &impl Search, view: &View<'_>) -> Needs {
+pub(crate) fn needs(search: &impl Search, view: &View<'_>) -> Needs {
     let mut needs = Needs::none();
     for (site, scheme) in view.plan.unassigned() {
         let Some(value) = site.value(view.graph()).filter(|&value| view.graph().constant(value).is_none()) else {
@@ -47,14 +47,14 @@ fn needs(search: &impl Search, view: &View<'_>) -> Needs {
         match scheme {
             Scheme::Uniform { .. } => needs.add(value, search.statistic()),
             Scheme::Log { .. } => needs.add(value, Statistic::LogHistogram),
-            Scheme::Bias => {}
+            Scheme::Shared(_) | Scheme::Bias => {}
         }
     }
     needs
 }
 
 /// Gives every site without a quantizer one; operators of which an operand has no range stay float.
-fn run(search: &impl Search, cx: &mut Context<'_>) -> Result<(), PassError> {
+pub(crate) fn run(search: &impl Search, cx: &mut Context<'_>) -> Result<(), PassError> {
     for (site, scheme) in cx.plan.unassigned() {
         // An earlier site of the same operator may have taken this one out of the plan.
         if cx.plan.get(site).is_none() {
@@ -82,7 +82,7 @@ fn run(search: &impl Search, cx: &mut Context<'_>) -> Result<(), PassError> {
                     .map(Quantizer::Log),
                 _ => None,
             },
-            Scheme::Bias => continue,
+            Scheme::Shared(_) | Scheme::Bias => continue,
         };
         match quantizer {
             Some(quantizer) => {

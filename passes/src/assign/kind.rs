@@ -2,7 +2,7 @@
 
 use onnxq_ir::ops::Linear;
 use onnxq_ir::{ElementType, Graph, OpId, ValueId};
-use onnxq_plan::OperatorKind;
+use onnxq_plan::{Facts, OperatorKind};
 
 /// An operator that rules and recipes can speak of, with its operands.
 #[derive(Clone, Debug)]
@@ -54,10 +54,44 @@ impl Candidate {
         })
     }
 
+    /// The value by whose elements the operator's multiply-accumulates are counted, where it has any.
+    pub(crate) fn counted(&self, graph: &Graph) -> Option<ValueId> {
+        match self.kind {
+            OperatorKind::Linear | OperatorKind::MatMul | OperatorKind::Conv => graph.output(self.op, 0),
+            OperatorKind::ConvTranspose => graph.input(self.op, 0),
+            _ => None,
+        }
+    }
+
+    /// Multiply-accumulates for one sample; `None` where a shape is not known.
+    pub(crate) fn macs(&self, graph: &Graph, facts: &Facts) -> Option<u64> {
+        let Some(counted) = self.counted(graph) else { return Some(0) };
+        let elements = facts.elements(graph, counted).or_else(|| known_elements(graph, counted))?;
+        let each = match self.weight {
+            Some((slot, axis)) => {
+                let shape = graph.constant(graph.input(self.op, slot)?)?.shape().to_vec();
+                // A transposed convolution spreads every input element over its whole filter.
+                let shared = if self.kind == OperatorKind::ConvTranspose { 0 } else { axis };
+                shape.iter().product::<usize>() / shape.get(shared)?.max(&1)
+            }
+            None => {
+                let left = graph.tensor_type(graph.input(self.op, 0)?)?.shape?;
+                left.last()?.known()? as usize
+            }
+        };
+        Some(elements * each as u64)
+    }
+
     /// The values that the operator reads as activations.
     pub(crate) fn activation_values<'a>(&'a self, graph: &'a Graph) -> impl Iterator<Item = (usize, ValueId)> + 'a {
         self.activations.iter().filter_map(|&slot| Some((slot, graph.input(self.op, slot)?)))
     }
+}
+
+/// Elements as far as dimensions are known; one for those that are not, such as a batch.
+fn known_elements(graph: &Graph, value: ValueId) -> Option<u64> {
+    let shape = graph.tensor_type(value)?.shape?;
+    Some(shape.iter().map(|dim| dim.known().map_or(1, |dim| dim.max(1) as u64)).product())
 }
 
 const KINDS: &[(&str, OperatorKind)] = &[
@@ -67,8 +101,17 @@ const KINDS: &[(&str, OperatorKind)] = &[
     ("Add", OperatorKind::Add),
     ("Mul", OperatorKind::Mul),
     ("Concat", OperatorKind::Concat),
+    ("Sigmoid", OperatorKind::Sigmoid),
+    ("LeakyRelu", OperatorKind::LeakyRelu),
     ("MaxPool", OperatorKind::MaxPool),
     ("AveragePool", OperatorKind::AveragePool),
     ("GlobalAveragePool", OperatorKind::GlobalAveragePool),
     ("Resize", OperatorKind::Resize),
+    ("Reshape", OperatorKind::Reshape),
+    ("Transpose", OperatorKind::Transpose),
+    ("Flatten", OperatorKind::Flatten),
+    ("Squeeze", OperatorKind::Squeeze),
+    ("Unsqueeze", OperatorKind::Unsqueeze),
+    ("Slice", OperatorKind::Slice),
+    ("Split", OperatorKind::Split),
 ];

@@ -1,10 +1,15 @@
 //! Which sites are quantized, and with which ranges.
 
+pub(crate) mod auto;
 pub(crate) mod best_percentile;
 pub(crate) mod entropy;
 pub(crate) mod fit;
+pub(crate) mod give_back;
+pub(crate) mod chain;
+pub(crate) mod deviation;
 pub(crate) mod kind;
 pub(crate) mod minmax;
 pub(crate) mod mse;
 pub(crate) mod percentile;
 pub(crate) mod select_sites;
+pub(crate) mod without;

@@ -40,6 +40,7 @@ use onnxq_plan::target::WeightGranularity;
 use onnxq_plan::{BiasForm, Granularity, OperatorKind, Placement, Scheme, Site, Target};
 use serde::{Deserialize, Serialize};
 
+use super::chain::{Chain, Chosen, Link};
 use super::kind::Candidate;
 use crate::names::node_names;
 use crate::pass::{Context, Pass, PassError, Promise};
@@ -108,17 +109,21 @@ impl Pass for SelectSites {
         let rules = self.rules(cx.target);
         let (chosen, left) = choose(cx, &candidates, &rules);
         let chain = Chain::among(cx.graph(), chosen);
-        for (candidate, reason) in left.into_iter().chain(chain.left) {
-            leave(cx, &candidate, reason);
+        for (candidate, reason) in left.iter().chain(&chain.left) {
+            leave(cx, candidate, reason);
         }
-        let ends: BTreeSet<ValueId> = chain.ends.values().copied().collect();
-        for candidate in &chain.kept {
+        let written = chain.written();
+        for Link { candidate, planned } in &chain.kept {
             let rule = &rules[&candidate.kind];
-            self.want_operands(cx, candidate, rule, &ends)?;
-            cx.plan.note_operator(candidate.op, candidate.kind);
-            if let (Some(&end), Some(bits)) = (chain.ends.get(&candidate.op), cx.settings.bits.activation) {
-                let scheme = activation_scheme(cx.target, rule.activation_bits.unwrap_or(bits))?;
-                cx.plan.want(Site::Output(end), scheme);
+            self.want_operands(cx, candidate, rule, &written)?;
+            cx.plan.note_operator(candidate.op, planned.clone());
+            for end in &planned.ends {
+                let scheme = match (end.shared, cx.settings.bits.activation) {
+                    (_, None) => continue,
+                    (Some(source), _) => Scheme::Shared(source),
+                    (None, Some(bits)) => activation_scheme(cx.target, rule.activation_bits.unwrap_or(bits))?,
+                };
+                cx.plan.want(Site::Output(end.value), scheme);
                 cx.assigned();
             }
         }
@@ -164,7 +169,7 @@ impl SelectSites {
         cx: &mut Context<'_>,
         candidate: &Candidate,
         rule: &Rule,
-        ends: &BTreeSet<ValueId>,
+        written: &BTreeSet<ValueId>,
     ) -> Result<(), PassError> {
         let bits = cx.settings.bits;
         let mut uniform = true;
@@ -172,7 +177,7 @@ impl SelectSites {
             let bits = rule.activation_bits.map_or(bits, |own| own.max(bits));
             let operands: Vec<(usize, ValueId)> = candidate.activation_values(cx.graph()).collect();
             for (slot, value) in operands {
-                if ends.contains(&value) {
+                if written.contains(&value) {
                     continue;
                 }
                 let scheme = match log_base(cx.graph(), value, rule.softmax) {
@@ -231,13 +236,6 @@ fn log_base(graph: &Graph, value: ValueId, scheme: SoftmaxScheme) -> Option<Base
     Softmax::at(graph, producer).map(|_| base)
 }
 
-/// A candidate with a rule.
-struct Chosen {
-    candidate: Candidate,
-    placement: Placement,
-    absorbs: Vec<String>,
-}
-
 /// Splits the candidates into those with a rule and those that stay float, with the reason.
 fn choose(
     cx: &Context<'_>,
@@ -272,72 +270,11 @@ fn is_excluded(cx: &Context<'_>, op: OpId) -> bool {
     node_names(cx.graph(), op).iter().any(|name| cx.settings.exclude.matches(name))
 }
 
-/// Operators whose output is quantized because they follow each other.
-struct Chain {
-    kept: Vec<Candidate>,
-    /// The value that is quantized behind each operator of a chain: its output, or what an absorbed activation makes of it.
-    ends: BTreeMap<OpId, ValueId>,
-    left: Vec<(Candidate, &'static str)>,
-}
-
-impl Chain {
-    /// Drops chain operators that would stand alone, until none does.
-    fn among(graph: &Graph, chosen: Vec<Chosen>) -> Self {
-        let mut chain = Self { kept: Vec::new(), ends: BTreeMap::new(), left: Vec::new() };
-        let mut links: Vec<Candidate> = Vec::new();
-        for Chosen { candidate, placement, absorbs } in chosen {
-            match placement {
-                Placement::Inputs => chain.kept.push(candidate),
-                Placement::Chain | Placement::ChainShared => match end(graph, candidate.op, &absorbs) {
-                    Some(value) => {
-                        chain.ends.insert(candidate.op, value);
-                        links.push(candidate);
-                    }
-                    None => chain.left.push((candidate, NO_CHAIN)),
-                },
-            }
-        }
-        loop {
-            let ends: BTreeSet<ValueId> = chain.ends.values().copied().collect();
-            let read: BTreeSet<ValueId> =
-                links.iter().flat_map(|link| link.activation_values(graph).map(|(_, value)| value)).collect();
-            let (stay, go): (Vec<Candidate>, Vec<Candidate>) = links.into_iter().partition(|link| {
-                let mut inputs = link.activation_values(graph).map(|(_, value)| ends.contains(&value));
-                if link.weight.is_some() {
-                    inputs.any(|is_end| is_end) || read.contains(&chain.ends[&link.op])
-                } else {
-                    inputs.all(|is_end| is_end)
-                }
-            });
-            links = stay;
-            if go.is_empty() {
-                break;
-            }
-            for link in go {
-                chain.ends.remove(&link.op);
-                chain.left.push((link, NO_CHAIN));
-            }
-        }
-        chain.kept.extend(links);
-        chain
-    }
-}
-
-const NO_CHAIN: &str = "no-chain: its output joins no integer chain";
-
-/// The value behind an operator and the activations that a quantized output swallows; none where the graph's output would
-/// be quantized.
-fn end(graph: &Graph, op: OpId, absorbs: &[String]) -> Option<ValueId> {
-    let value = graph.output(op, 0)?;
-    let readers = graph.readers(value);
-    if let [reader] = readers.as_slice()
-        && !graph.is_output(value)
-        && absorbs.iter().any(|name| graph.op(reader.op).is(name))
-    {
-        let absorbed = graph.output(reader.op, 0)?;
-        return (!graph.is_output(absorbed)).then_some(absorbed);
-    }
-    (!graph.is_output(value)).then_some(value)
+/// Says that an operator of the plan stays float after all.
+pub(crate) fn leave_op(cx: &mut Context<'_>, op: OpId, reason: &str) {
+    let Some(candidate) = Candidate::at(cx.graph(), op) else { return };
+    cx.decline(op, reason);
+    cx.leave_float(op, candidate.kind.name(), reason);
 }
 
 /// Element-wise operators outside chains are no news to anybody.

@@ -8,7 +8,7 @@
 //! Nothing.
 //!
 //! # Effect
-//! Every bias in the plan gets the scale `s_x * s_w`, or leaves the plan where one of the two is not uniform. The scale of a
+//! What only moves codes gets the quantizer of its source. Every bias in the plan gets the scale `s_x * s_w`, or leaves the plan where one of the two is not uniform. The scale of a
 //! weight channel is raised where its bias would overflow.
 //!
 //! # Promise
@@ -17,12 +17,15 @@
 //! # Declines
 //! - `large-bias`: its bias is infinite, or would make the one scale of its weight more than twice as large; the operator
 //!   stays float, since runtimes make int32 of a float bias themselves.
+//! - `no-source`: it moves codes of a value that stayed float.
 //! - `no-scale`: activation and weight have no uniform quantizers with as many channels, so the bias stays float.
 //!
 //! # Options
 //! None.
 
-use onnxq_ir::{Graph, OpId, Tensor};
+use std::collections::BTreeMap;
+
+use onnxq_ir::{Graph, OpId, Tensor, ValueId};
 use onnxq_numerics::Uniform;
 use onnxq_plan::{BiasForm, Plan, Quantizer, Scheme, Site};
 use serde::{Deserialize, Serialize};
@@ -41,6 +44,7 @@ impl Pass for Legalize {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        share(cx);
         want_new_biases(cx);
         for (site, scheme) in cx.plan.unassigned() {
             let (Scheme::Bias, Site::Operand { op, .. }) = (scheme, site) else { continue };
@@ -64,6 +68,34 @@ impl Pass for Legalize {
             }
         }
         Ok(())
+    }
+}
+
+/// Gives outputs of operators that only move codes the quantizer of what they move.
+fn share(cx: &mut Context<'_>) {
+    let sites: BTreeMap<ValueId, ValueId> = cx
+        .plan
+        .unassigned()
+        .into_iter()
+        .filter_map(|(site, scheme)| match (site, scheme) {
+            (Site::Output(value), Scheme::Shared(source)) => Some((value, source)),
+            _ => None,
+        })
+        .collect();
+    // Sources first.
+    for op in cx.ops() {
+        for value in cx.graph().outputs_of(op).into_iter().flatten() {
+            let Some(&source) = sites.get(&value) else { continue };
+            let site = Site::Output(value);
+            if let Some(quantizer) = cx.plan.quantizer(Site::Output(source)).cloned() {
+                cx.plan.assign(site, quantizer);
+                cx.assigned();
+            } else {
+                cx.plan.remove(site);
+                cx.plan.remove_operands(op);
+                cx.decline(op, "no-source: what it moves is float");
+            }
+        }
     }
 }
 

@@ -1,0 +1,51 @@
+//! Trying plans out: how far the model's outputs are from float under a plan, on samples that no range was fitted on.
+
+use onnxq_ir::{Model, ValueId};
+
+use crate::evaluator::{EngineError, Shown};
+use crate::plan::Plan;
+
+/// Sums over the elements of a value and what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Deviation {
+    /// Sum of squares of the float value.
+    pub signal: f64,
+    /// Sum of squared differences to it.
+    pub error: f64,
+}
+
+impl Deviation {
+    /// Adds what was seen elsewhere.
+    pub fn add(&mut self, other: Self) {
+        self.signal += other.signal;
+        self.error += other.error;
+    }
+
+    /// 10 log10(signal / error), from 0 to 60 dB; 60 where there is no error, 0 where there is NaN.
+    pub fn sqnr_db(self) -> f64 {
+        if self.error == 0.0 {
+            return 60.0;
+        }
+        let db = 10.0 * (self.signal / self.error).log10();
+        if db.is_nan() { 0.0 } else { db.clamp(0.0, 60.0) }
+    }
+}
+
+/// Runs plans on a few samples. Samples are always the same, and so are results, whatever the number of threads.
+pub trait Trials {
+    /// Deviation of every float output of the model under a plan from the model as it was before any method touched it.
+    ///
+    /// Sites without a quantizer are float. Only the first `samples` samples are run.
+    fn outputs(&self, model: &Model, plan: &Plan, samples: usize) -> Result<Vec<Deviation>, EngineError>;
+
+    /// Shows values of the float model, sample after sample.
+    fn show(&self, model: &Model, taps: &[ValueId], see: &mut dyn FnMut(&Shown<'_>)) -> Result<(), EngineError>;
+
+    /// How many samples there are.
+    fn samples(&self) -> usize;
+}
+
+/// The SQNR of the output that suffers most, in dB: what a plan is judged by.
+pub fn worst_db(outputs: &[Deviation]) -> f64 {
+    outputs.iter().map(|output| output.sqnr_db()).fold(60.0, f64::min)
+}

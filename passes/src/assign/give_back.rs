@@ -1,0 +1,299 @@
+//! Leaves operators float that the model's output can't bear in integers.
+//!
+//! # Why
+//! Most operators lose nothing with 8 bits; a few lose everything: an operand whose range is ruled by values that do not
+//! matter, a product whose error reaches the output undamped. Which ones these are shows when plans are tried out on samples
+//! that no range was fitted on.
+//!
+//! # Needs
+//! Elements of what eligible operators write, for their MACs.
+//!
+//! # Effect
+//! First, an operator leaves the plan if one of its operands, or its quantized output, has an SQNR below `min-node-sqnr`.
+//! Then, while the output that suffers most has an SQNR below `min-sqnr` in simulation, operators leave the plan in the
+//! order of the output error that each makes alone, divided by its MACs; no more than would leave half of the eligible MACs
+//! in integers. Where that does not reach `min-sqnr`, the best of the plans that were tried is kept, and the summary says so.
+//! Where there are many operators, neighbours are tried together, and the worst groups are taken apart. What then stands
+//! alone leaves its integer chain.
+//!
+//! Plans are tried on every fourth calibration sample, which all statistics leave out; with fewer than 8 samples, on all.
+//!
+//! # Promise
+//! Annotate.
+//!
+//! # Declines
+//! - `low-sqnr`: an operand or output has an SQNR below `min-node-sqnr`.
+//! - `given-back`: the model's output is better without it.
+//! - `no-chain`: what it stood beside was given back.
+//!
+//! # Options
+//! - `min-sqnr`: dB of the output, or `"off"` (the default).
+//! - `min-node-sqnr`: dB of an operand or a quantized output, or `"off"` (the default).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use onnxq_ir::{OpId, ValueId};
+use onnxq_plan::trial::worst_db;
+use onnxq_plan::{Deviation, Needs, Plan, Quantizer, Site, Statistic, Trials};
+use serde::{Deserialize, Serialize};
+
+use super::kind::Candidate;
+use super::without::{alone, without};
+use crate::pass::{Context, Pass, PassError, Promise, View};
+use crate::threshold::Threshold;
+
+/// What a recipe or `--set give-back.KEY=VALUE` can set.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct GiveBack {
+    /// What the output must have.
+    pub(crate) min_sqnr: Threshold,
+    /// What every operand must have.
+    pub(crate) min_node_sqnr: Threshold,
+}
+
+impl Pass for GiveBack {
+    fn promise(&self) -> Promise {
+        Promise::Annotate
+    }
+
+    fn needs(&self, view: &View<'_>) -> Needs {
+        let mut needs = Needs::none();
+        if self.judges() {
+            for op in view.graph().op_ids() {
+                let counted = Candidate::at(view.graph(), op).and_then(|candidate| candidate.counted(view.graph()));
+                counted.into_iter().for_each(|value| needs.add(value, Statistic::Elements));
+            }
+        }
+        needs
+    }
+
+    fn judges(&self) -> bool {
+        self.min_sqnr.db().is_some() || self.min_node_sqnr.db().is_some()
+    }
+
+    fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        let Some(trials) = cx.trials else { return Ok(()) };
+        if let Some(least) = self.min_node_sqnr.db() {
+            give_back_nodes(cx, trials, least)?;
+        }
+        if let Some(least) = self.min_sqnr.db() {
+            give_back_for_output(cx, trials, least)?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives back what has an operand or output below `least`.
+fn give_back_nodes(cx: &mut Context<'_>, trials: &dyn Trials, least: f64) -> Result<(), PassError> {
+    let mut reasons: BTreeMap<OpId, String> = BTreeMap::new();
+    for (site, deviation) in site_deviations(cx, trials)? {
+        let db = deviation.sqnr_db();
+        if db >= least || deviation.signal == 0.0 {
+            continue;
+        }
+        let op = match site {
+            Site::Operand { op, .. } => Some(op),
+            Site::Output(value) => writer(&cx.plan, value),
+        };
+        let name = site.value(cx.graph()).map_or("", |value| cx.graph().value(value).name());
+        let reason = format!("low-sqnr: `{name}` has {db:.1} dB on its grid, at least {least:.1} are asked for");
+        if let Some(op) = op {
+            reasons.entry(op).or_insert(reason);
+        }
+    }
+    leave(cx, &reasons);
+    Ok(())
+}
+
+/// The operator of the plan behind which a value is quantized.
+fn writer(plan: &Plan, value: ValueId) -> Option<OpId> {
+    plan.operators().find(|(_, planned)| planned.ends.iter().any(|end| end.value == value)).map(|(op, _)| op)
+}
+
+/// What the grid of every activation in the plan makes of it, on float values.
+fn site_deviations(cx: &Context<'_>, trials: &dyn Trials) -> Result<Vec<(Site, Deviation)>, PassError> {
+    let mut by_value: BTreeMap<ValueId, Vec<(Site, &Quantizer)>> = BTreeMap::new();
+    for (site, entry) in cx.plan.entries() {
+        if let (Some(value), Some(quantizer)) = (site.value(cx.graph()), &entry.quantizer)
+            && cx.graph().constant(value).is_none()
+        {
+            by_value.entry(value).or_default().push((site, quantizer));
+        }
+    }
+    let taps: Vec<ValueId> = by_value.keys().copied().collect();
+    let mut sums: BTreeMap<Site, Deviation> = BTreeMap::new();
+    trials.show(cx.model, &taps, &mut |shown| {
+        let onnxq_plan::Elements::F32(elements) = shown.elements else { return };
+        for (site, quantizer) in by_value.get(&shown.value).into_iter().flatten() {
+            sums.entry(*site).or_default().add(super::deviation::of(quantizer, elements));
+        }
+    })?;
+    Ok(sums.into_iter().collect())
+}
+
+/// Takes operators out of the plan and says why.
+fn leave(cx: &mut Context<'_>, reasons: &BTreeMap<OpId, String>) {
+    if reasons.is_empty() {
+        return;
+    }
+    let gone: BTreeSet<OpId> = reasons.keys().copied().collect();
+    let (plan, alone) = without(cx.graph(), cx.plan, &gone);
+    *cx.plan = plan;
+    let reasons = reasons.iter().map(|(&op, reason)| (op, reason.clone()));
+    for (op, reason) in reasons.chain(alone.into_iter().map(|op| (op, super::chain::NO_CHAIN.to_owned()))) {
+        super::select_sites::leave_op(cx, op, &reason);
+    }
+}
+
+/// Gives back what costs the output most for what it saves.
+fn give_back_for_output(cx: &mut Context<'_>, trials: &dyn Trials, least: f64) -> Result<(), PassError> {
+    let start = worst_db(&trials.outputs(cx.model, cx.plan, trials.samples())?);
+    if start >= least || cx.plan.is_empty() {
+        return Ok(());
+    }
+    let macs = Macs::of(cx);
+    let ranking = Ranking::make(cx, trials, &macs)?;
+    let mut search = Search { cx, trials, ranking: &ranking, tried: BTreeMap::new() };
+    let most = ranking.most(&macs);
+    let count = search.fewest(least, most)?;
+    let tried = search.tried;
+    let (best, db) = match count {
+        Some(count) => (count, tried[&count]),
+        None => tried.iter().fold((0, start), |best, (&count, &db)| if db > best.1 { (count, db) } else { best }),
+    };
+    let given: Vec<OpId> = ranking.order[..best].to_vec();
+    if db < least {
+        cx.note(format!(
+            "the output has {db:.1} dB on held-out samples, {least:.1} were asked for: no plan with half of the MACs in integers reaches that"
+        ));
+    }
+    let reason = format!("given-back: the output has {start:.1} dB with all in integers, {db:.1} dB without");
+    leave(cx, &given.into_iter().map(|op| (op, reason.clone())).collect());
+    Ok(())
+}
+
+/// Multiply-accumulates of the operators that the plan could hold.
+struct Macs {
+    by_op: BTreeMap<OpId, u64>,
+    eligible: u64,
+}
+
+impl Macs {
+    fn of(cx: &Context<'_>) -> Self {
+        let mut by_op = BTreeMap::new();
+        let mut eligible = 0;
+        for op in cx.ops() {
+            let Some(candidate) = Candidate::at(cx.graph(), op) else { continue };
+            let macs = candidate.macs(cx.graph(), cx.facts).unwrap_or(0);
+            if cx.target.rule(candidate.kind).is_some() {
+                eligible += macs;
+            }
+            by_op.insert(op, macs);
+        }
+        Self { by_op, eligible }
+    }
+
+    fn get(&self, op: OpId) -> u64 {
+        self.by_op.get(&op).copied().unwrap_or(0)
+    }
+}
+
+/// The operators of the plan, those that should leave first at the front.
+struct Ranking {
+    order: Vec<OpId>,
+}
+
+/// How many plans are tried to find out who makes the error, and on how many samples.
+const RANKING_TRIALS: usize = 64;
+const RANKING_SAMPLES: usize = 2;
+
+impl Ranking {
+    fn make(cx: &Context<'_>, trials: &dyn Trials, macs: &Macs) -> Result<Self, PassError> {
+        let planned: BTreeSet<OpId> = cx.plan.operators().map(|(op, _)| op).collect();
+        let ops: Vec<OpId> = cx.ops().into_iter().filter(|op| planned.contains(op)).collect();
+        let error = |group: &[OpId]| -> Result<f64, PassError> {
+            let plan = alone(cx.graph(), cx.plan, &group.iter().copied().collect());
+            let outputs = trials.outputs(cx.model, &plan, RANKING_SAMPLES)?;
+            Ok(outputs.iter().map(|it| if it.signal > 0.0 { it.error / it.signal } else { 0.0 }).fold(0.0, f64::max))
+        };
+        let size = ops.len().div_ceil(RANKING_TRIALS / 2).max(1);
+        let mut groups: Vec<(f64, Vec<OpId>)> = Vec::new();
+        for group in ops.chunks(size) {
+            groups.push((error(group)?, group.to_vec()));
+        }
+        let mut left = RANKING_TRIALS.saturating_sub(groups.len());
+        // The worst groups are taken apart.
+        while left >= 2 {
+            let worst = groups.iter().enumerate().filter(|(_, (_, group))| group.len() > 1);
+            let Some((i, _)) = worst.max_by(|(i, (a, _)), (j, (b, _))| a.total_cmp(b).then(j.cmp(i))) else { break };
+            let (_, group) = groups.remove(i);
+            let (front, back) = group.split_at(group.len() / 2);
+            groups.insert(i, (error(front)?, front.to_vec()));
+            groups.insert(i + 1, (error(back)?, back.to_vec()));
+            left -= 2;
+        }
+        let cost = |(error, group): &(f64, Vec<OpId>)| {
+            error / group.iter().map(|&op| macs.get(op)).sum::<u64>().max(1) as f64
+        };
+        groups.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
+        Ok(Self { order: groups.into_iter().flat_map(|(_, group)| group).collect() })
+    }
+
+    /// How many may leave so that half of the eligible MACs stay.
+    fn most(&self, macs: &Macs) -> usize {
+        let mut kept: u64 = self.order.iter().map(|&op| macs.get(op)).sum();
+        let may = |op: &&OpId| {
+            kept -= macs.get(**op);
+            2 * kept >= macs.eligible
+        };
+        self.order.iter().take_while(may).count().min(self.order.len().saturating_sub(1))
+    }
+}
+
+/// Looks for the shortest front of the ranking without which the output is good enough.
+struct Search<'a, 'b> {
+    cx: &'a Context<'b>,
+    trials: &'a dyn Trials,
+    ranking: &'a Ranking,
+    tried: BTreeMap<usize, f64>,
+}
+
+impl Search<'_, '_> {
+    /// The output's SQNR in dB without the first `count` operators.
+    fn db(&mut self, count: usize) -> Result<f64, PassError> {
+        if let Some(&db) = self.tried.get(&count) {
+            return Ok(db);
+        }
+        let gone: BTreeSet<OpId> = self.ranking.order[..count].iter().copied().collect();
+        let (plan, _) = without(self.cx.graph(), self.cx.plan, &gone);
+        let db = worst_db(&self.trials.outputs(self.cx.model, &plan, self.trials.samples())?);
+        self.tried.insert(count, db);
+        Ok(db)
+    }
+
+    /// The least count that reaches `least`, at most `most`; by doubling, then halving the interval.
+    fn fewest(&mut self, least: f64, most: usize) -> Result<Option<usize>, PassError> {
+        let (mut fails, mut count) = (0, 1);
+        let reaches = loop {
+            count = count.min(most);
+            if count == 0 || count == fails {
+                return Ok(None);
+            }
+            if self.db(count)? >= least {
+                break count;
+            }
+            fails = count;
+            count *= 2;
+        };
+        let mut reaches = reaches;
+        while reaches - fails > 1 {
+            let middle = fails.midpoint(reaches);
+            if self.db(middle)? >= least { reaches = middle } else { fails = middle }
+        }
+        Ok(Some(reaches))
+    }
+}
+
+#[cfg(test)]
+mod tests {}
