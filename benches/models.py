@@ -86,10 +86,10 @@ def find(options):
             if options.images and not data[0].exists():
                 data = [pathlib.Path(options.images) / name for name in ("calib.npz", "test.npz")]
             if data[0].exists():
-                cases.append((f"{path.parent.name}/{path.stem}", path, *data))
+                cases.append((f"{path.parent.name}/{path.stem}", path.resolve(), *(file.resolve() for file in data)))
     if options.real:
         for path in sorted(pathlib.Path(options.real).glob("*/model.onnx")):
-            cases.append((path.parent.name, path, path.parent / "inputs.npz", None))
+            cases.append((path.parent.name, path.resolve(), (path.parent / "inputs.npz").resolve(), None))
     wanted = options.only
     return [case for case in cases if not wanted or any(word in case[0] for word in wanted)]
 
@@ -159,7 +159,7 @@ def examine(case, options):
         reference = [float_session.run(None, row) for row in rows]
         sessions, lines = {"float": float_session}, {}
         for job, command in jobs.items():
-            status, cpu, peak, said = run_and_measure(command)
+            status, cpu, peak, said = run_and_measure(command, folder)  # onnxruntime leaves files behind
             line = {"cpu": cpu, "mb": peak}
             lines[job] = line
             if status:

@@ -41,7 +41,7 @@ quantize_static(prepared, out, Reader(), quant_format=QuantFormat.QDQ, per_chann
 """
 
 
-def run_and_measure(command):
+def run_and_measure(command, folder=None):
     """Exit code, CPU seconds (user and system), peak resident MB and what one process said on standard error."""
     # A process of its own, since the peak of children never falls.
     code = (
@@ -51,7 +51,8 @@ def run_and_measure(command):
         "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
         "print(done.returncode, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True,
+                          cwd=folder)
     status, seconds, peak = done.stdout.split()
     return int(status), float(seconds), float(peak), done.stderr
 

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use onnxq_ir::{Model, Tensor, ValueId};
-use onnxq_passes::{Context, Outcome, Promise, Settings, View};
-use onnxq_plan::{Evaluator, Facts, Needs, Plan, Request, Sample, Target, Trials};
+use onnxq_passes::{Context, Coverage, Outcome, Promise, Settings, View};
+use onnxq_plan::{Evaluator, Facts, HeldOut, Needs, Plan, Request, Sample, Target, Trials};
 
 use crate::error::Error;
 use crate::measure::{Quality, compare};
@@ -14,7 +14,6 @@ use crate::outputs::Watched;
 use crate::progress::Progress;
 use crate::recipe::{Recipe, Step};
 use crate::samples::Samples;
-use crate::trials::{HeldOut, MOST_SAMPLES};
 
 /// Everything that a run depends on.
 pub struct Job<'a> {
@@ -86,6 +85,8 @@ pub struct Done {
     /// The graph and its plan as they were before lowering, which is what the simulation runs: tests compare it with what
     /// a runtime makes of the result. `None` where no pass lowers. Weights are shared.
     pub simulated: Option<(Model, Plan)>,
+    /// How much the plan covers.
+    pub coverage: Coverage,
     /// The plan as text, with the names of the graph that it was made for.
     pub plan_text: String,
     /// What each pass did.
@@ -99,7 +100,10 @@ pub struct Done {
 }
 
 /// Samples to measure on where no evaluation data is given.
-const MEASURED_SAMPLES: usize = MOST_SAMPLES;
+const MEASURED_SAMPLES: usize = 8;
+
+/// Samples that plans are tried out on, at most. They are kept in memory.
+const TRIED_SAMPLES: usize = MEASURED_SAMPLES;
 
 /// Runs the recipe.
 pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
@@ -111,6 +115,7 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
         if step.pass.lowers() {
             run.measured = run.measure()?;
             run.plan_text = run.plan.describe(&run.model.graph);
+            run.coverage = Coverage::of(&run.model.graph, &run.plan, &run.facts);
             run.simulated.get_or_insert_with(|| (run.model.clone(), run.plan.clone()));
         }
         if step.info.family != "canonicalize" && run.float.is_none() {
@@ -127,6 +132,7 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
         model: run.model,
         plan: run.plan,
         simulated: run.simulated,
+        coverage: run.coverage,
         plan_text: run.plan_text,
         records: run.records,
         measured: run.measured,
@@ -142,6 +148,7 @@ struct Run<'a> {
     float: Option<Model>,
     plan: Plan,
     simulated: Option<(Model, Plan)>,
+    coverage: Coverage,
     plan_text: String,
     facts: Facts,
     constants: BTreeMap<ValueId, Tensor>,
@@ -178,6 +185,7 @@ impl<'a> Run<'a> {
             float: None,
             plan: Plan::default(),
             simulated: None,
+            coverage: Coverage::default(),
             plan_text: String::new(),
             facts: Facts::default(),
             constants,
@@ -204,7 +212,7 @@ impl<'a> Run<'a> {
         let needs = needs.unmet(&self.facts, &self.model.graph);
         let mut samples = self.samples()?;
         if self.judged {
-            let (fit, held_out) = samples.split(MOST_SAMPLES);
+            let (fit, held_out) = samples.split(TRIED_SAMPLES);
             self.held_out = held_out.stream()?.collect::<Result<_, _>>()?;
             samples = fit;
         }
@@ -226,7 +234,10 @@ impl<'a> Run<'a> {
         let float = self.float.as_ref().filter(|_| !self.held_out.is_empty() && step.pass.judges());
         let held_out = float.map(|float| {
             let bar = self.job.progress.start_open("trying plans");
-            HeldOut::new(self.job.evaluator, float, &self.held_out, self.job.threads, bar)
+            let watched = Watched::new(self.job.evaluator, float, &self.model);
+            let names = watched.pairs.into_iter().map(|pair| pair.name).collect();
+            let threads = self.job.threads;
+            HeldOut::new(self.job.evaluator, float, names, &self.held_out, threads, move || bar.advance())
         });
         let mut cx = Context::new(
             &mut self.model,

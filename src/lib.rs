@@ -19,6 +19,5 @@ pub mod report;
 pub mod samples;
 pub mod synthesize;
 pub mod target;
-mod trials;
 
 pub use error::Error;

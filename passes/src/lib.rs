@@ -4,6 +4,7 @@
 
 mod assign;
 mod canonicalize;
+mod coverage;
 mod lower;
 pub mod names;
 pub mod pass;
@@ -15,6 +16,7 @@ pub mod threshold;
 #[cfg(test)]
 mod testing;
 
+pub use coverage::Coverage;
 pub use pass::{Context, Outcome, Pass, PassError, Promise, Settings, View};
 pub use select::{Exclude, ExcludeRule};
 pub use storage::Storage;

@@ -7,7 +7,7 @@ pub(crate) use summary::{bytes, output_line, top1_line};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use onnxq_passes::Settings;
+use onnxq_passes::{Coverage, Settings};
 use onnxq_plan::Target;
 use serde::Serialize;
 
@@ -102,6 +102,8 @@ pub struct Report {
     pub samples: usize,
     /// Bytes before and after.
     pub sizes: Sizes,
+    /// How much of the model is computed and stored in codes.
+    pub coverage: Coverage,
     /// Quantized operators, by kind.
     pub quantized: BTreeMap<String, usize>,
     /// What stayed float, by reason.
@@ -133,6 +135,7 @@ impl Report {
             bits: settings.bits.to_string(),
             samples: done.samples,
             sizes,
+            coverage: done.coverage,
             quantized: done.plan.operator_counts().into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect(),
             left_float: left_float(done),
             quality: quality(&done.measured),

@@ -23,6 +23,14 @@ impl Report {
         }
         let _ = writeln!(text, "  recipe     {} {} for {}{seen}", self.recipe, self.bits, self.target);
         let _ = writeln!(text, "  quantized  {}", counted(&self.quantized));
+        if !self.quantized.is_empty() {
+            let _ = writeln!(
+                text,
+                "  in codes   {} of the multiply-accumulates, {} of the weights",
+                share(self.coverage.integer_macs, self.coverage.macs),
+                share(self.coverage.integer_weights, self.coverage.weights)
+            );
+        }
         for (i, group) in self.left_float.iter().enumerate() {
             let head = if i == 0 { "left float" } else { "" };
             let _ = writeln!(text, "  {head:<10} {}: {}", counted(&group.operators), group.detail);
@@ -125,6 +133,12 @@ pub(crate) fn top1_line(top1: &Top1) -> String {
 
 fn quoted(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// `97 %`; less than all is never 100 %.
+fn share(part: u64, whole: u64) -> String {
+    let percent = 100.0 * part as f64 / whole.max(1) as f64;
+    if part < whole { format!("{:.0} %", percent.clamp(0.0, 99.0)) } else { "100 %".to_owned() }
 }
 
 /// `8 samples`

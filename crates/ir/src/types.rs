@@ -37,6 +37,11 @@ macro_rules! element_types {
         pub enum ElementType { $($variant = $code,)* }
 
         impl ElementType {
+    /// Whether elements are floating-point numbers of 16 bits or more, as weights and activations are.
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)
+    }
+
             /// All element types, in the order of their codes.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 

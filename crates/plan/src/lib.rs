@@ -2,6 +2,7 @@
 
 pub mod evaluator;
 pub mod facts;
+pub mod held_out;
 pub mod plan;
 pub mod site;
 pub mod target;
@@ -12,6 +13,7 @@ pub use evaluator::{
     sweep,
 };
 pub use facts::{Carry, ChannelAxis, Fact, Facts, Needs, Statistic};
+pub use held_out::HeldOut;
 pub use plan::{Declined, End, Entry, Granularity, Plan, Planned, Quantizer, Scheme};
 pub use site::Site;
 pub use target::{BiasForm, Bits, OperatorKind, Placement, Target};

@@ -118,6 +118,8 @@ pub enum Placement {
     ChainShared,
     /// On its inputs and its output, also where it stands alone.
     Always,
+    /// Nowhere: it stays float, though the rule of a more general kind would not leave it so.
+    Float,
 }
 
 /// The operators that rules and recipes speak of.
@@ -129,6 +131,9 @@ pub enum OperatorKind {
     MatMul,
     /// Conv with a constant weight.
     Conv,
+    /// Conv of a graph's input by filters that do not overlap: the patches of a transformer. Where a target or recipe has no
+    /// rule for it, that for Conv holds.
+    PatchEmbedding,
     /// ConvTranspose with a constant weight.
     ConvTranspose,
     /// Addition of two activations.
@@ -166,12 +171,26 @@ pub enum OperatorKind {
 }
 
 impl OperatorKind {
+    /// Whether its work is multiply-accumulates.
+    pub fn has_macs(self) -> bool {
+        matches!(self, Self::Linear | Self::MatMul | Self::Conv | Self::PatchEmbedding | Self::ConvTranspose)
+    }
+
+    /// The kind whose rule holds where this one has none.
+    pub fn general(self) -> Self {
+        match self {
+            Self::PatchEmbedding => Self::Conv,
+            kind => kind,
+        }
+    }
+
     /// The name that rules, recipes and summaries use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Linear => "Linear",
             Self::MatMul => "MatMul",
             Self::Conv => "Conv",
+            Self::PatchEmbedding => "PatchEmbedding",
             Self::ConvTranspose => "ConvTranspose",
             Self::Add => "Add",
             Self::Mul => "Mul",
@@ -233,7 +252,8 @@ impl Target {
 
     /// The rule for an operator, if the runtime computes it in integers.
     pub fn rule(&self, kind: OperatorKind) -> Option<&OperatorRule> {
-        self.operators.iter().find(|rule| rule.op == kind)
+        let rule = |kind| self.operators.iter().find(|rule: &&OperatorRule| rule.op == kind);
+        rule(kind).or_else(|| rule(kind.general())).filter(|rule| rule.placement != Placement::Float)
     }
 }
 

@@ -169,3 +169,28 @@ fn mixed(
     }
     Ok((plan, counts))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{check, check_declined};
+
+    #[test]
+    fn linear_and_softmax() {
+        check!("auto/linear_and_softmax");
+    }
+
+    #[test]
+    fn heavy_tail() {
+        check!("auto/heavy_tail");
+    }
+
+    #[test]
+    fn no_range() {
+        check_declined!("auto/no_range", "no-range: `z` was empty or never computed in calibration");
+    }
+
+    #[test]
+    fn not_finite() {
+        check_declined!("auto/not_finite", "not-finite: `w` has infinite or NaN elements");
+    }
+}

@@ -93,7 +93,7 @@ impl Joints {
         let mut inputs = link.candidate.activation_values(graph).map(|(_, value)| self.written.contains(&value));
         let is_read = link.planned.ends.iter().any(|end| self.read.contains(&end.value));
         match link.planned.placement {
-            Placement::Inputs | Placement::Always => true,
+            Placement::Inputs | Placement::Always | Placement::Float => true,
             // Moving codes is no gain in itself.
             Placement::ChainShared => is_read && inputs.all(|is_end| is_end),
             // A Q on one float operand costs no more than one behind a float result.

@@ -11,8 +11,8 @@
 //! # Effect
 //! First, an operator leaves the plan if one of its operands, or its quantized output, has an SQNR below `min-node-sqnr`.
 //! Then, while the output that suffers most has an SQNR below `min-sqnr` in simulation, operators leave the plan in the
-//! order of the output error that each makes alone, divided by its MACs; no more than would leave half of the eligible MACs
-//! in integers. Where that does not reach `min-sqnr`, the best of the plans that were tried is kept, and the summary says so.
+//! order of the output error that each makes alone, divided by its MACs (an operator without weights counts as 16 for every
+//! element that it writes); none whose leaving would take more than half of the eligible MACs. Where that does not reach `min-sqnr`, the best of the plans that were tried is kept, and the summary says so.
 //! Where there are many operators, neighbours are tried together, and the worst groups are taken apart. What then stands
 //! alone leaves its integer chain.
 //!
@@ -152,11 +152,10 @@ fn give_back_for_output(cx: &mut Context<'_>, trials: &dyn Trials, least: f64) -
     if start >= least || cx.plan.is_empty() {
         return Ok(());
     }
-    let macs = Macs::of(cx);
-    let ranking = Ranking::make(cx, trials, &macs)?;
+    let work = Work::of(cx);
+    let ranking = Ranking::make(cx, trials, &work)?;
     let mut search = Search { cx, trials, ranking: &ranking, tried: BTreeMap::new() };
-    let most = ranking.most(&macs);
-    let count = search.fewest(least, most)?;
+    let count = search.fewest(least)?;
     let tried = search.tried;
     let (best, db) = match count {
         Some(count) => (count, tried[&count]),
@@ -173,13 +172,17 @@ fn give_back_for_output(cx: &mut Context<'_>, trials: &dyn Trials, least: f64) -
     Ok(())
 }
 
-/// Multiply-accumulates of the operators that the plan could hold.
-struct Macs {
+/// What operators save by being computed in integers, in multiply-accumulates.
+struct Work {
     by_op: BTreeMap<OpId, u64>,
+    /// That of all products and convolutions that the target computes in integers.
     eligible: u64,
 }
 
-impl Macs {
+/// What computing an element with codes saves, and the pair of Q and DQ around a float operator costs.
+const WORK_PER_ELEMENT: u64 = 16;
+
+impl Work {
     fn of(cx: &Context<'_>) -> Self {
         let mut by_op = BTreeMap::new();
         let mut eligible = 0;
@@ -189,7 +192,8 @@ impl Macs {
             if cx.target.rule(candidate.kind).is_some() {
                 eligible += macs;
             }
-            by_op.insert(op, macs);
+            let elements = || candidate.elements(cx.graph(), cx.facts).unwrap_or(0);
+            by_op.insert(op, if macs > 0 { macs } else { WORK_PER_ELEMENT * elements() });
         }
         Self { by_op, eligible }
     }
@@ -199,7 +203,7 @@ impl Macs {
     }
 }
 
-/// The operators of the plan, those that should leave first at the front.
+/// The operators that may leave, those that should do so first at the front.
 struct Ranking {
     order: Vec<OpId>,
 }
@@ -209,7 +213,7 @@ const RANKING_TRIALS: usize = 64;
 const RANKING_SAMPLES: usize = 2;
 
 impl Ranking {
-    fn make(cx: &Context<'_>, trials: &dyn Trials, macs: &Macs) -> Result<Self, PassError> {
+    fn make(cx: &Context<'_>, trials: &dyn Trials, work: &Work) -> Result<Self, PassError> {
         let planned: BTreeSet<OpId> = cx.plan.operators().map(|(op, _)| op).collect();
         let ops: Vec<OpId> = cx.ops().into_iter().filter(|op| planned.contains(op)).collect();
         let error = |group: &[OpId]| -> Result<f64, PassError> {
@@ -234,20 +238,20 @@ impl Ranking {
             left -= 2;
         }
         let cost = |(error, group): &(f64, Vec<OpId>)| {
-            error / group.iter().map(|&op| macs.get(op)).sum::<u64>().max(1) as f64
+            error / group.iter().map(|&op| work.get(op)).sum::<u64>().max(1) as f64
         };
         groups.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
-        Ok(Self { order: groups.into_iter().flat_map(|(_, group)| group).collect() })
-    }
-
-    /// How many may leave so that half of the eligible MACs stay.
-    fn most(&self, macs: &Macs) -> usize {
-        let mut kept: u64 = self.order.iter().map(|&op| macs.get(op)).sum();
-        let may = |op: &&OpId| {
-            kept -= macs.get(**op);
-            2 * kept >= macs.eligible
-        };
-        self.order.iter().take_while(may).count().min(self.order.len().saturating_sub(1))
+        let mut order: Vec<OpId> = groups.into_iter().flat_map(|(_, group)| group).collect();
+        // One that would take too much is passed over.
+        let weighted = |op: OpId| cx.plan.operators().any(|(own, planned)| own == op && planned.kind.has_macs());
+        let mut kept: u64 = order.iter().filter(|&&op| weighted(op)).map(|&op| work.get(op)).sum();
+        order.retain(|&op| {
+            let macs = if weighted(op) { work.get(op) } else { 0 };
+            let may = 2 * (kept - macs) >= work.eligible;
+            kept -= if may { macs } else { 0 };
+            may
+        });
+        Ok(Self { order })
     }
 }
 
@@ -272,8 +276,9 @@ impl Search<'_, '_> {
         Ok(db)
     }
 
-    /// The least count that reaches `least`, at most `most`; by doubling, then halving the interval.
-    fn fewest(&mut self, least: f64, most: usize) -> Result<Option<usize>, PassError> {
+    /// The least count that reaches `least`; by doubling, then halving the interval.
+    fn fewest(&mut self, least: f64) -> Result<Option<usize>, PassError> {
+        let most = self.ranking.order.len();
         let (mut fails, mut count) = (0, 1);
         let reaches = loop {
             count = count.min(most);
@@ -296,4 +301,26 @@ impl Search<'_, '_> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests {
+    use crate::testing::check;
+
+    #[test]
+    fn low_sqnr() {
+        check!("give-back/low_sqnr");
+    }
+
+    #[test]
+    fn given_back() {
+        check!("give-back/given_back");
+    }
+
+    #[test]
+    fn best_of_half() {
+        check!("give-back/best_of_half");
+    }
+
+    #[test]
+    fn no_chain() {
+        check!("give-back/no_chain");
+    }
+}

@@ -1,7 +1,7 @@
 //! What kind of quantizable operator an operator is.
 
-use onnxq_ir::ops::Linear;
-use onnxq_ir::{ElementType, Graph, OpId, ValueId};
+use onnxq_ir::ops::{Conv, Linear};
+use onnxq_ir::{ElementType, Graph, OpId, Origin, ValueId};
 use onnxq_plan::{Facts, OperatorKind};
 
 /// An operator that rules and recipes can speak of, with its operands.
@@ -31,6 +31,7 @@ impl Candidate {
         match kind {
             OperatorKind::Conv | OperatorKind::ConvTranspose => {
                 let axis = usize::from(kind == OperatorKind::ConvTranspose);
+                let kind = if is_patch_embedding(graph, op) { OperatorKind::PatchEmbedding } else { kind };
                 let bias = (node.input_arity() > 2 && constant(2)).then_some(2);
                 constant(1).then_some(Self { op, kind, activations: vec![0], weight: Some((1, axis)), bias })
             }
@@ -54,13 +55,24 @@ impl Candidate {
         })
     }
 
+    /// Input slots of all operands that a product or convolution multiplies.
+    pub(crate) fn operands(&self) -> impl Iterator<Item = usize> + '_ {
+        self.activations.iter().copied().chain(self.weight.map(|(slot, _)| slot))
+    }
+
     /// The value by whose elements the operator's multiply-accumulates are counted, where it has any.
     pub(crate) fn counted(&self, graph: &Graph) -> Option<ValueId> {
         match self.kind {
-            OperatorKind::Linear | OperatorKind::MatMul | OperatorKind::Conv => graph.output(self.op, 0),
+            OperatorKind::Linear | OperatorKind::MatMul | OperatorKind::Conv | OperatorKind::PatchEmbedding => graph.output(self.op, 0),
             OperatorKind::ConvTranspose => graph.input(self.op, 0),
             _ => None,
         }
+    }
+
+    /// Elements that the operator writes for one sample; `None` where a shape is not known.
+    pub(crate) fn elements(&self, graph: &Graph, facts: &Facts) -> Option<u64> {
+        let output = graph.output(self.op, 0)?;
+        facts.elements(graph, output).or_else(|| known_elements(graph, output))
     }
 
     /// Multiply-accumulates for one sample; `None` where a shape is not known.
@@ -86,6 +98,17 @@ impl Candidate {
     pub(crate) fn activation_values<'a>(&'a self, graph: &'a Graph) -> impl Iterator<Item = (usize, ValueId)> + 'a {
         self.activations.iter().filter_map(|&slot| Some((slot, graph.input(self.op, slot)?)))
     }
+}
+
+/// A convolution of a graph's input by filters that do not overlap.
+fn is_patch_embedding(graph: &Graph, op: OpId) -> bool {
+    let Some(conv) = Conv::at(graph, op) else { return false };
+    let Some(weight) = graph.constant(conv.weight).filter(|weight| weight.shape().len() > 2) else { return false };
+    let kernel = &weight.shape()[2..];
+    matches!(graph.value(conv.x).origin(), Origin::Input(_))
+        && conv.window.padding.is_none()
+        && kernel.iter().all(|&size| size > 1)
+        && kernel.iter().map(|&size| size as i64).eq(conv.window.strides.iter().copied())
 }
 
 /// Elements as far as dimensions are known; one for those that are not, such as a batch.

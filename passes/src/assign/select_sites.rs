@@ -10,8 +10,8 @@
 //! # Effect
 //! Every chosen operand and output gets a place in the plan with format, symmetry and granularity as the target has them
 //! for the bits asked for. Weights are per output channel where the target can and the model's opset is 13 or newer. A
-//! bias becomes int32 where the target wants it. Operators of an integer chain (Conv, Add, pools) are quantized on inputs
-//! and output where at least two of them follow each other; a Conv alone stays float. Where activations stay float (`wX`),
+//! bias becomes int32 where the target wants it. Operators of an integer chain (Add, Sigmoid, Concat, pools, what only moves
+//! codes) are quantized on inputs and output where they follow each other or a Conv. Where activations stay float (`wX`),
 //! the weight of every chosen operator gets a place, chain or not.
 //!
 //! # Promise
@@ -20,7 +20,7 @@
 //! # Declines
 //! - `excluded`: the user wants it float.
 //! - `not-a-site`: neither target nor recipe quantizes this operator.
-//! - `no-chain`: a quantized output would stand alone, which costs more than it saves.
+//! - `no-chain`: a quantized output would stand alone, which costs more than it saves, or be an output of the graph.
 //! - `not-float32`: an operand has another type.
 //! - `form`: the weight of a product or convolution is computed, on the left or no matrix.
 //! - `body`: it lies in a body of If, Loop or Scan, or in a local function.
@@ -114,7 +114,7 @@ impl Pass for SelectSites {
         }
         let written = chain.written();
         for Link { candidate, planned } in &chain.kept {
-            let rule = &rules[&candidate.kind];
+            let rule = rule_of(&rules, candidate.kind).expect("what was chosen has a rule");
             self.want_operands(cx, candidate, rule, &written)?;
             cx.plan.note_operator(candidate.op, planned.clone());
             for end in &planned.ends {
@@ -236,6 +236,11 @@ fn log_base(graph: &Graph, value: ValueId, scheme: SoftmaxScheme) -> Option<Base
     Softmax::at(graph, producer).map(|_| base)
 }
 
+/// The rule for a kind, or for the more general one; none where it says that it stays float.
+fn rule_of(rules: &BTreeMap<OperatorKind, Rule>, kind: OperatorKind) -> Option<&Rule> {
+    rules.get(&kind).or_else(|| rules.get(&kind.general())).filter(|rule| rule.placement != Placement::Float)
+}
+
 /// Splits the candidates into those with a rule and those that stay float, with the reason.
 fn choose(
     cx: &Context<'_>,
@@ -246,7 +251,7 @@ fn choose(
     let mut chosen = Vec::new();
     let mut left = Vec::new();
     for candidate in candidates {
-        match rules.get(&candidate.kind) {
+        match rule_of(rules, candidate.kind) {
             _ if !candidate.is_float32(cx.graph()) => {
                 left.push((candidate.clone(), "not-float32: an operand is no float32"));
             }

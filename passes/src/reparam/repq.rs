@@ -6,10 +6,10 @@
 //! into the LayerNorm's affine and the weights that read it: the codes stay the same, the grid becomes one.
 //!
 //! # Needs
-//! A histogram per channel of what each linear reader of a LayerNorm reads, where all are in the plan.
+//! A histogram per channel, or its range, of what each linear reader of a LayerNorm reads, where all are in the plan.
 //!
 //! # Effect
-//! A channel's range is the best of three percentile ranges, a little wider where few values were seen (`4 / n` of it).
+//! A channel's range is the best of three percentile ranges, or all that was seen, a little wider where few values were seen (`4 / n` of it).
 //! With scale `s[j]` and zero point `z[j]` of channel j, `s` their geometric mean and `z` the median zero point rounded into
 //! the codes: `r[j] = s[j] / s`, `m[j] = s (z - z[j])`; gamma and beta become `gamma / r` and `beta / r - m`; row j of every
 //! reader's weight is multiplied by `r[j]`, and `sum_j m[j] W[j, :]` of the new weight is added to its bias, which is made
@@ -26,16 +26,18 @@
 //! - `not-constant`: gamma, beta, a weight or a bias is computed.
 //! - `axes`: the LayerNorm does not normalize just the last axis, or its rank is not known.
 //! - `no-range`: no calibration run reached it.
+//! - `even`: the widest channel is less than `min-spread` times as wide as the median one.
 //! - `few-rows`: calibration showed fewer than 16 values of a channel; its readers get one range per tensor.
 //!
 //! # Options
-//! None.
+//! - `range`: `percentile`, as in the paper, or `minmax`.
+//! - `min-spread`: only where the widest channel is so many times as wide as the median one. Default 0: everywhere.
 
 use std::collections::BTreeMap;
 
 use onnxq_ir::ops::{LayerNorm, Linear, is_last_axis};
 use onnxq_ir::{Graph, OpId, Patch, Tensor, ValueId};
-use onnxq_numerics::{ChannelHistogram, Histogram, IntFormat, Uniform, search};
+use onnxq_numerics::{ChannelHistogram, ChannelMinMax, Histogram, IntFormat, MinMax, Range, Uniform, search};
 use onnxq_plan::{Carry, ChannelAxis, Fact, Granularity, Needs, Plan, Quantizer, Scheme, Site, Statistic};
 use serde::{Deserialize, Serialize};
 
@@ -43,10 +45,35 @@ use super::channel_readers::{Blocked, Reader, linear_readers};
 use crate::names::label;
 use crate::pass::{Context, Pass, PassError, Promise, View};
 
-/// What a recipe or `--set repq.KEY=VALUE` can set: nothing.
+/// What a recipe or `--set repq.KEY=VALUE` can set.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct RepQ {}
+pub(crate) struct RepQ {
+    /// How a channel's range is found.
+    pub(crate) range: ChannelRule,
+    /// How uneven the channels must be.
+    pub(crate) min_spread: f64,
+}
+
+/// How a channel's range is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ChannelRule {
+    /// The best of three percentile ranges.
+    #[default]
+    Percentile,
+    /// All that was seen.
+    Minmax,
+}
+
+impl ChannelRule {
+    fn statistic(self) -> Statistic {
+        match self {
+            Self::Percentile => Statistic::ChannelHistogram(ChannelAxis::LAST),
+            Self::Minmax => Statistic::ChannelRange(ChannelAxis::LAST),
+        }
+    }
+}
 
 impl Pass for RepQ {
     fn promise(&self) -> Promise {
@@ -60,7 +87,7 @@ impl Pass for RepQ {
             let readers = linear_readers(view.graph(), norm.output).unwrap_or_default();
             if shared_format(view.plan, &readers).is_ok() {
                 for reader in &readers {
-                    needs.add(reader.x, STATISTIC);
+                    needs.add(reader.x, self.range.statistic());
                 }
             }
         }
@@ -70,7 +97,7 @@ impl Pass for RepQ {
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
         for op in cx.ops() {
             let Some(norm) = LayerNorm::at(cx.graph(), op) else { continue };
-            match NormSite::find(cx, &norm) {
+            match NormSite::find(self, cx, &norm) {
                 Ok(site) => {
                     let own = site.own_grids();
                     let grid = Grid::towards(site.shared(&own), &own);
@@ -92,8 +119,6 @@ impl Pass for RepQ {
     }
 }
 
-const STATISTIC: Statistic = Statistic::ChannelHistogram(ChannelAxis::LAST);
-
 /// From fewer values a channel's range is a guess that clips what comes later (measured: a head behind a class token
 /// loses 20 dB with 4 samples, and is better off with one range for all channels).
 const FEWEST_ROWS: u64 = 16;
@@ -111,7 +136,17 @@ struct NormSite {
     beta: Option<Vec<f32>>,
     readers: Vec<Reader>,
     format: IntFormat,
-    channels: ChannelHistogram,
+    channels: Vec<Seen>,
+}
+
+/// What was seen of one channel.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// All of it.
+    whole: Option<Range>,
+    /// The range that the rule finds; none where the channel is always one value.
+    fitted: Option<Range>,
+    count: u64,
 }
 
 /// The grid of one channel.
@@ -155,7 +190,7 @@ impl Grid {
 }
 
 impl NormSite {
-    fn find(cx: &Context<'_>, norm: &LayerNorm) -> Result<Self, String> {
+    fn find(options: &RepQ, cx: &Context<'_>, norm: &LayerNorm) -> Result<Self, String> {
         let graph = cx.graph();
         if !is_last_axis(norm.axis, graph.rank(norm.x)) {
             return Err("axes: it does not normalize just the last axis".into());
@@ -181,8 +216,17 @@ impl NormSite {
             constant(linear.weight)?;
             linear.bias.map(constant).transpose()?;
         }
-        let channels = observed(cx, &readers, gamma.len()).ok_or("no-range: no calibration run reached it")?;
-        let rows = channels.channels().iter().map(Histogram::count).min().unwrap_or(0);
+        let channels =
+            observed(options.range, cx, &readers, format).filter(|channels| channels.len() == gamma.len());
+        let channels = channels.ok_or("no-range: no calibration run reached it")?;
+        let spread = spread(&channels);
+        if spread < options.min_spread {
+            return Err(format!(
+                "even: the widest channel is {spread:.1} times as wide as the median one, less than {}",
+                options.min_spread
+            ));
+        }
+        let rows = channels.iter().map(|channel| channel.count).min().unwrap_or(0);
         if rows < FEWEST_ROWS {
             return Err(format!(
                 "few-rows: calibration showed {rows} values of each channel, {FEWEST_ROWS} are needed"
@@ -195,17 +239,17 @@ impl NormSite {
     fn own_grids(&self) -> Vec<Own> {
         let steps = (self.format.levels() - 1) as f64;
         let qmin = f64::from(self.format.qmin());
-        let own = |channel: &Histogram| match search::repq_free(channel, self.format.levels()) {
+        let own = |channel: &Seen| match channel.fitted {
             Some(range) => {
                 let (low, high) = (f64::from(range.min()), f64::from(range.max()));
-                let room = (high - low) * HEADROOM / channel.count() as f64 / 2.0;
+                let room = (high - low) * HEADROOM / channel.count as f64 / 2.0;
                 let (low, high) = (low - room, high + room);
                 let scale = (high - low) / steps;
                 Own::Affine { scale, zero_point: (qmin - low / scale).round_ties_even() }
             }
-            None => Own::Constant(channel.range().map_or(0.0, |range| range.min().into())),
+            None => Own::Constant(channel.whole.map_or(0.0, |range| range.min().into())),
         };
-        self.channels.channels().iter().map(own).collect()
+        self.channels.iter().map(own).collect()
     }
 
     /// The grid that all channels get: which one is free, these keep gamma and beta near their size.
@@ -306,19 +350,60 @@ fn shared_format(plan: &Plan, readers: &[Reader]) -> Result<IntFormat, String> {
 }
 
 /// What the readers read, per channel, all together.
-fn observed(cx: &Context<'_>, readers: &[Reader], channels: usize) -> Option<ChannelHistogram> {
+fn observed(rule: ChannelRule, cx: &Context<'_>, readers: &[Reader], format: IntFormat) -> Option<Vec<Seen>> {
     let mut values: Vec<ValueId> = readers.iter().map(|reader| reader.x).collect();
     values.sort_unstable();
     values.dedup();
-    let mut merged: Option<ChannelHistogram> = None;
-    for value in values {
-        let Fact::ChannelHistogram(Some(own)) = cx.facts.get(cx.graph(), value, STATISTIC)? else { return None };
-        match &mut merged {
-            Some(merged) => merged.merge(own),
-            None => merged = Some(own.clone()),
+    let facts = values.into_iter().map(|value| cx.facts.get(cx.graph(), value, rule.statistic()));
+    let facts: Vec<&Fact> = facts.collect::<Option<_>>()?;
+    match rule {
+        ChannelRule::Percentile => {
+            let own = |fact: &&Fact| match fact {
+                Fact::ChannelHistogram(Some(own)) => Some(own.clone()),
+                _ => None,
+            };
+            let all: Vec<ChannelHistogram> = facts.iter().map(own).collect::<Option<_>>()?;
+            let merged = merge(all, ChannelHistogram::merge)?;
+            let seen = |channel: &Histogram| Seen {
+                whole: channel.range(),
+                fitted: search::repq_free(channel, format.levels()),
+                count: channel.count(),
+            };
+            Some(merged.channels().iter().map(seen).collect())
+        }
+        ChannelRule::Minmax => {
+            let own = |fact: &&Fact| match fact {
+                Fact::ChannelRange(Some(own)) => Some(own.clone()),
+                _ => None,
+            };
+            let all: Vec<ChannelMinMax> = facts.iter().map(own).collect::<Option<_>>()?;
+            let merged = merge(all, ChannelMinMax::merge)?;
+            let seen = |channel: &MinMax| Seen {
+                whole: channel.range(),
+                fitted: channel.range().filter(|range| range.min() < range.max()),
+                count: channel.count(),
+            };
+            Some(merged.channels().iter().map(seen).collect())
         }
     }
-    merged.filter(|merged| merged.channels().len() == channels)
+}
+
+fn merge<T>(all: Vec<T>, with: impl Fn(&mut T, &T)) -> Option<T> {
+    all.into_iter().reduce(|mut merged, own| {
+        with(&mut merged, &own);
+        merged
+    })
+}
+
+/// The width of the widest channel divided by that of the median one.
+fn spread(channels: &[Seen]) -> f64 {
+    let widths = channels.iter().filter_map(|channel| channel.whole);
+    let mut widths: Vec<f64> = widths.map(|range| f64::from(range.max()) - f64::from(range.min())).collect();
+    widths.sort_by(f64::total_cmp);
+    match (widths.last(), widths.get(widths.len() / 2)) {
+        (Some(widest), Some(&middle)) if middle > 0.0 => widest / middle,
+        _ => 0.0,
+    }
 }
 
 fn vector(elements: Vec<f32>) -> Tensor {
@@ -475,11 +560,11 @@ mod tests {
     /// Per-channel codes before, and shared codes after, are the same but on rounding ties.
     fn codes_stay(name: &str) {
         let mut scene = Scene::load(name);
-        scene.gather(&RepQ {});
+        scene.gather(&RepQ::default());
         let sites: Vec<NormSite> = {
             let cx = scene.context();
             let norms = cx.ops().into_iter().filter_map(|op| LayerNorm::at(cx.graph(), op));
-            norms.map(|norm| NormSite::find(&cx, &norm).expect("a site")).collect()
+            norms.map(|norm| NormSite::find(&RepQ::default(), &cx, &norm).expect("a site")).collect()
         };
         let inputs: Vec<_> = (0..4).map(|seed| scene.inputs(seed)).collect();
         let readers: Vec<(&NormSite, Reader)> =
@@ -540,10 +625,10 @@ mod tests {
     /// The outputs that the simulation gives with this scale and zero point for all channels, or with those of the pass.
     fn simulate(shared: Option<(f32, Option<i32>)>, weights: Option<&str>) -> Vec<f64> {
         let mut scene = Scene::load("repq/three_readers");
-        scene.gather(&RepQ {});
+        scene.gather(&RepQ::default());
         let mut cx = scene.context();
         let norm = cx.ops().into_iter().find_map(|op| LayerNorm::at(cx.graph(), op)).expect("a norm");
-        let site = NormSite::find(&cx, &norm).expect("a site");
+        let site = NormSite::find(&RepQ::default(), &cx, &norm).expect("a site");
         let own = site.own_grids();
         let mut grid = site.shared(&own);
         if let Some((scale, zero_point)) = shared {

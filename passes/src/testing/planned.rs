@@ -15,8 +15,8 @@ use std::fmt::Write as _;
 
 use onnxq_engine::Tract;
 use onnxq_ir::text::{Weights, print};
-use onnxq_ir::{Graph, Tensor, ValueId};
-use onnxq_plan::{Bits, EngineError, Facts, Needs, Plan, Quantizer, Request, Sample, Target};
+use onnxq_ir::{Graph, Model, Tensor, ValueId};
+use onnxq_plan::{Bits, EngineError, Facts, HeldOut, Needs, Plan, Quantizer, Request, Sample, Target, Trials};
 
 use super::{Fixture, Out, compare, difference, inputs, said, show, sound};
 use crate::pass::{Context, Outcome, Pass, PassError, Promise, Settings, View};
@@ -30,6 +30,8 @@ pub(crate) struct Scene {
     target: Target,
     settings: Settings,
     samples: u64,
+    /// The model before any pass, which plans are tried against.
+    float: Model,
 }
 
 impl Scene {
@@ -52,7 +54,9 @@ impl Scene {
         let samples = one("samples").map_or(4, |count| count.parse().expect("a number"));
         let settings = Settings { bits, storage, exclude };
         let first = said(text, "first").join(",");
-        let mut scene = Self { fixture, plan: Plan::default(), facts: Facts::default(), target, settings, samples };
+        let float = fixture.model.clone();
+        let (plan, facts) = (Plan::default(), Facts::default());
+        let mut scene = Self { fixture, plan, facts, target, settings, samples, float };
         for name in first.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let info = PassInfo::find(name).unwrap_or_else(|| panic!("no pass `{name}`"));
             let options = said(&scene.fixture.text, &format!("options of {name}")).join("\n");
@@ -72,7 +76,12 @@ impl Scene {
         let options = options.parse().expect("options are TOML");
         let pass = info.make(options).unwrap_or_else(|error| panic!("{error}"));
         self.gather(&*pass);
-        let mut cx = self.context();
+        let (float, model) = (self.float.clone(), &self.fixture.model);
+        let tried: Vec<Sample> = (TRIED..TRIED + 4).map(|seed| sample(model, seed)).collect();
+        let outputs = float.graph.outputs().iter().map(|output| float.graph.value(output.value).name().to_owned());
+        let held_out = HeldOut::new(&Tract, &float, outputs.collect(), &tried, 1, || ());
+        let trials = pass.judges().then_some(&held_out as &dyn Trials);
+        let mut cx = self.context().with_trials(trials);
         pass.run(&mut cx)?;
         let outcome = cx.finish();
         sound(&self.fixture.model);
@@ -98,13 +107,7 @@ impl Scene {
     /// Observes these statistics.
     pub(crate) fn observe(&mut self, needs: &Needs) {
         let model = &self.fixture.model;
-        let samples = (0..self.samples).map(|seed| {
-            let inputs = inputs(model, seed)
-                .into_iter()
-                .map(|(name, tensor)| (model.graph.find_value(&name).expect("an input"), tensor))
-                .collect();
-            Ok::<_, EngineError>(Sample { index: seed as usize, inputs })
-        });
+        let samples = (0..self.samples).map(|seed| Ok::<_, EngineError>(sample(model, seed)));
         self.facts
             .observe(&Tract, model, needs, samples, 1, || {})
             .unwrap_or_else(|error| panic!("{}: {error}", self.fixture.info.name));
@@ -154,6 +157,15 @@ impl Scene {
         }
         text
     }
+}
+
+/// The first seed of the samples that plans are tried on; none of these is observed.
+const TRIED: u64 = 1000;
+
+fn sample(model: &Model, seed: u64) -> Sample {
+    let inputs = inputs(model, seed).into_iter();
+    let inputs = inputs.map(|(name, tensor)| (model.graph.find_value(&name).expect("an input"), tensor)).collect();
+    Sample { index: seed as usize, inputs }
 }
 
 fn target(name: &str) -> Target {

@@ -3,25 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use onnxq_ir::{Model, ValueId};
-use onnxq_plan::{
-    Deviation, Elements, EngineError, Evaluator, Plan, Request, Sample, Session, Shown, Trials, each_sample, sweep,
-};
+use onnxq_ir::{Graph, Model, ValueId};
 
-use crate::outputs::Watched;
-use crate::progress::Bar;
-
-/// At most so many samples are kept.
-pub(crate) const MOST_SAMPLES: usize = 8;
+use crate::evaluator::{Elements, EngineError, Evaluator, Request, Sample, Session, Shown, each_sample, sweep};
+use crate::plan::Plan;
+use crate::trial::{Deviation, Trials};
 
 /// Samples to judge plans on, and what the float model makes of them.
-pub(crate) struct HeldOut<'a> {
+pub struct HeldOut<'a> {
     evaluator: &'a dyn Evaluator,
     /// The model before any method touched it.
     float: &'a Model,
+    /// The values whose deviation counts, by name: the float outputs, or what stands in for them.
+    watched: Vec<String>,
     samples: &'a [Sample],
     threads: usize,
-    bar: Bar,
+    /// Called after every plan.
+    tried: Box<dyn Fn() + 'a>,
     /// The float outputs, computed at first use.
     reference: OnceLock<Reference>,
 }
@@ -30,22 +28,28 @@ pub(crate) struct HeldOut<'a> {
 type Reference = Vec<BTreeMap<String, Vec<f32>>>;
 
 impl<'a> HeldOut<'a> {
-    pub(crate) fn new(
+    /// Samples for a model as it was before any method touched it, and the values whose deviation counts, by name.
+    pub fn new(
         evaluator: &'a dyn Evaluator,
         float: &'a Model,
+        watched: Vec<String>,
         samples: &'a [Sample],
         threads: usize,
-        bar: Bar,
+        tried: impl Fn() + 'a,
     ) -> Self {
-        Self { evaluator, float, samples, threads, bar, reference: OnceLock::new() }
+        Self { evaluator, float, watched, samples, threads, tried: Box::new(tried), reference: OnceLock::new() }
     }
 
-    fn reference(&self, watched: &Watched) -> Result<&Reference, EngineError> {
+    /// The watched values that a graph has.
+    fn watched_in(&self, graph: &Graph) -> BTreeMap<ValueId, &str> {
+        self.watched.iter().filter_map(|name| Some((graph.find_value(name)?, name.as_str()))).collect()
+    }
+
+    fn reference(&self) -> Result<&Reference, EngineError> {
         if let Some(known) = self.reference.get() {
             return Ok(known);
         }
-        let names: BTreeMap<ValueId, &str> =
-            watched.pairs.iter().map(|pair| (pair.reference, pair.name.as_str())).collect();
+        let names = self.watched_in(&self.float.graph);
         let taps: Vec<ValueId> = names.keys().copied().collect();
         let session = self.evaluator.prepare(&Request { model: self.float, plan: None, taps: &taps })?;
         let mut kept: Reference = vec![BTreeMap::new(); self.samples.len()];
@@ -86,21 +90,20 @@ impl<'a> HeldOut<'a> {
 impl Trials for HeldOut<'_> {
     fn outputs(&self, model: &Model, plan: &Plan, samples: usize) -> Result<Vec<Deviation>, EngineError> {
         let samples = samples.min(self.samples.len());
-        let watched = Watched::new(self.evaluator, self.float, model);
-        let reference = self.reference(&watched)?;
-        let places: BTreeMap<ValueId, usize> =
-            watched.pairs.iter().enumerate().map(|(i, pair)| (pair.other, i)).collect();
-        let taps: Vec<ValueId> = places.keys().copied().collect();
+        let reference = self.reference()?;
+        let names = self.watched_in(&model.graph);
+        let taps: Vec<ValueId> = names.keys().copied().collect();
+        let places: BTreeMap<ValueId, usize> = taps.iter().copied().zip(0..).collect();
         let session = self.evaluator.prepare(&Request { model, plan: Some(plan), taps: &taps })?;
         let threads = each_sample(
             self.numbered(samples),
             self.threads.min(samples),
             || (session.runner(), Vec::new()),
             |(runner, seen), sample| {
-                let mut own = vec![Deviation::default(); watched.pairs.len()];
+                let mut own = vec![Deviation::default(); taps.len()];
                 runner.run(sample, &mut |shown| {
                     let (Some(&place), Some(elements)) = (places.get(&shown.value), floats(shown.elements)) else { return };
-                    if let Some(float) = reference[sample.index].get(&watched.pairs[place].name) {
+                    if let Some(float) = reference[sample.index].get(names[&shown.value]) {
                         own[place] = deviation(float, &elements);
                     }
                 })?;
@@ -111,8 +114,8 @@ impl Trials for HeldOut<'_> {
         )?;
         let mut seen: Vec<(usize, Vec<Deviation>)> = threads.into_iter().flatten().collect();
         seen.sort_by_key(|(index, _)| *index);
-        self.bar.advance();
-        let mut sums = vec![Deviation::default(); watched.pairs.len()];
+        (self.tried)();
+        let mut sums = vec![Deviation::default(); taps.len()];
         for (_, own) in seen {
             sums.iter_mut().zip(own).for_each(|(sum, own)| sum.add(own));
         }
