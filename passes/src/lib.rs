@@ -6,6 +6,7 @@ mod assign;
 mod canonicalize;
 mod lower;
 pub mod names;
+pub mod overrides;
 pub mod pass;
 mod reparam;
 pub mod select;
@@ -14,8 +15,9 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 
+pub use overrides::Override;
 pub use pass::{Context, Outcome, Pass, PassError, Promise, Settings, View};
-pub use select::{Exclude, ExcludeRule};
+pub use select::{NoSuchNodes, Selection};
 pub use storage::Storage;
 pub use table::{OptionsError, PASSES, PassInfo};
 

@@ -9,7 +9,7 @@ use onnxq_ir::{Applied, Graph, Model, OpId, Patch, PatchError, Tensor, ValueId};
 use onnxq_plan::target::NoSuchWidth;
 use onnxq_plan::{Bits, Declined, Facts, Needs, Plan, Target};
 
-use crate::select::Exclude;
+use crate::select::Selection;
 use crate::storage::Storage;
 
 /// What a pass does to the model's function.
@@ -69,8 +69,8 @@ pub struct Settings {
     pub bits: Bits,
     /// How codes are stored.
     pub storage: Storage,
-    /// What must stay float.
-    pub exclude: Exclude,
+    /// Which nodes are quantized, which stay float, which have bits of their own.
+    pub selection: Selection,
 }
 
 /// What a pass reads when it says what it needs.

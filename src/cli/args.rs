@@ -15,7 +15,7 @@ Examples:
       4 bits by RepQ-ViT, calibrated on the images of a folder
   onnxq model.onnx out.onnx --calib calib.npz --eval test.npz --json
       measure on data that calibration never saw; the report as JSON
-  onnxq model.onnx out.onnx --calib calib.npz --exclude re:head --dry-run
+  onnxq model.onnx out.onnx --calib calib.npz --include op:MatMul --exclude re:head --dry-run
       print what would be quantized
   onnxq info model.onnx
   onnxq compare model.onnx out.onnx --calib test.npz
@@ -81,8 +81,12 @@ pub(crate) struct QuantizeArgs {
     /// How activation ranges are found
     #[arg(long, value_enum)]
     pub(crate) calibrator: Option<Calibrator>,
-    /// Leave these nodes float: a node's name, or re: and a regular expression
-    #[arg(long, value_name = "NAME|re:PATTERN")]
+    /// Quantize these nodes only: a node's name, op: and an operator, re: and a regular expression, or FROM..TO for all nodes
+    /// on paths between two nodes or values
+    #[arg(long, value_name = "NODES")]
+    pub(crate) include: Vec<String>,
+    /// Leave these nodes float, named as for --include; wins over --include
+    #[arg(long, value_name = "NODES")]
     pub(crate) exclude: Vec<String>,
     /// Set an option of a pass
     #[arg(long, value_name = "pass.key=value")]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use onnxq_engine::Tract;
 use onnxq_ir::{Graph, Model, Origin};
-use onnxq_passes::{Exclude, ExcludeRule, Settings};
+use onnxq_passes::{Selection, Settings};
 use onnxq_plan::EngineError;
 
 use super::args::{DataArgs, QuantizeArgs};
@@ -32,7 +32,6 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let bits = recipe.bits;
     target.weight_format(bits.weight).map_err(onnxq_passes::PassError::from)?;
     bits.activation.map(|bits| target.activation_format(bits)).transpose().map_err(onnxq_passes::PassError::from)?;
-    let rules = args.exclude.iter().map(|text| exclude_rule(text)).collect::<Result<Vec<_>, _>>()?;
     if let Some(output) = &args.output {
         Destination::new(output).map_err(onnx::WriteError::from)?;
         check_output(output, args.data.calib.iter().chain(&args.eval))?;
@@ -44,8 +43,8 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
         }
         model.settle_defaults();
     }
-    check_rules(&model.graph, &args.exclude, &rules)?;
-    let settings = Settings { bits, storage: args.storage.into(), exclude: Exclude::new(rules) };
+    let selection = selection(args, &recipe, &model.graph)?;
+    let settings = Settings { bits, storage: args.storage.into(), selection };
     let before = onnx::encoded_len(&model)?;
     let done = quantize(args, model, &recipe, &target, &settings)?;
     let output = args.output.as_deref().or(args.dry_run.then_some(Path::new("nowhere")));
@@ -208,57 +207,23 @@ pub(crate) fn input_shapes(args: &DataArgs) -> Result<BTreeMap<String, Vec<usize
     parsed.collect::<Result<_, _>>().map_err(|error| Error::Option(error.to_string()))
 }
 
-fn exclude_rule(text: &str) -> Result<ExcludeRule, Error> {
-    match text.strip_prefix("re:") {
-        None => Ok(ExcludeRule::Name(text.to_owned())),
-        Some(pattern) => regex::Regex::new(pattern)
-            .map(ExcludeRule::Pattern)
-            .map_err(|error| Error::Option(format!("`--exclude {text}`: {}", last_line(&error.to_string())))),
+/// What options and recipe say of nodes, found in the model as it was read.
+fn selection(args: &QuantizeArgs, recipe: &Recipe, graph: &Graph) -> Result<Selection, Error> {
+    let mut selection = Selection::new(graph);
+    for text in &args.include {
+        selection.include(text).map_err(|error| Error::Option(format!("`--include {text}`: {error}")))?;
     }
-}
-
-fn last_line(text: &str) -> &str {
-    let line = text.lines().last().unwrap_or(text);
-    line.strip_prefix("error: ").unwrap_or(line)
-}
-
-/// A rule that matches nothing is a slip of the pen.
-fn check_rules(graph: &Graph, texts: &[String], rules: &[ExcludeRule]) -> Result<(), Error> {
-    let names: Vec<String> = graph.op_ids().map(|op| onnxq_passes::names::label(graph, op)).collect();
-    for (text, rule) in texts.iter().zip(rules) {
-        if !names.iter().any(|name| rule.matches(name)) {
-            let near = nearest(text.strip_prefix("re:").unwrap_or(text), &names);
-            return Err(Error::Option(format!(
-                "`--exclude {text}` matches no node; the nearest are {}",
-                near.join(", ")
-            )));
-        }
+    for text in &args.exclude {
+        selection.exclude(text).map_err(|error| Error::Option(format!("`--exclude {text}`: {error}")))?;
     }
-    Ok(())
-}
-
-/// The names most like `wanted`, by the number of edits.
-fn nearest(wanted: &str, names: &[String]) -> Vec<String> {
-    let mut ranked: Vec<(usize, &String)> = names.iter().map(|name| (edits(wanted, name), name)).collect();
-    ranked.sort();
-    ranked.dedup();
-    ranked.into_iter().take(5).map(|(_, name)| format!("`{name}`")).collect()
-}
-
-/// Levenshtein's distance, by characters.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let cost = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = row[j + 1];
-            row[j + 1] = cost;
-        }
+    for own in &recipe.overrides {
+        selection.set(own).map_err(|error| Error::Definition {
+            kind: "recipe",
+            name: args.recipe.clone(),
+            reason: format!("override of `{}`: {error}", own.nodes),
+        })?;
     }
-    row[b.len()]
+    Ok(selection)
 }
 
 /// Refuses what is no gain.

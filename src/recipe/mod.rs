@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use onnxq_passes::{Pass, PassInfo};
+use onnxq_passes::{Override, Pass, PassInfo};
 use onnxq_plan::Bits;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub struct Recipe {
     /// What is done, in order.
     #[serde(rename = "stage", default)]
     pub stages: Vec<Stage>,
+    /// What is different for single nodes.
+    #[serde(rename = "override", default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
 }
 
 /// One pass of a recipe.

@@ -24,6 +24,7 @@ fn help_names_every_option_and_has_examples() {
         "--samples",
         "--seed",
         "--threads",
+        "--include",
         "--exclude",
         "--set",
         "--storage",

@@ -18,7 +18,9 @@
 //! Annotate.
 //!
 //! # Declines
-//! - `excluded`: the user wants it float.
+//! - `excluded`: `--exclude` names it.
+//! - `not-included`: there are `--include`, and none names it.
+//! - `float-by-recipe`: an override of the recipe leaves it float.
 //! - `not-a-site`: neither target nor recipe quantizes this operator.
 //! - `no-chain`: a quantized output would stand alone, which costs more than it saves.
 //! - `not-float32`: an operand has another type.
@@ -41,8 +43,9 @@ use onnxq_plan::{BiasForm, Granularity, OperatorKind, Placement, Scheme, Site, T
 use serde::{Deserialize, Serialize};
 
 use super::kind::Candidate;
-use crate::names::node_names;
+use crate::overrides::Override;
 use crate::pass::{Context, Pass, PassError, Promise};
+use crate::select::{FLOAT_BY_RECIPE, Selected};
 
 /// What a recipe or `--set select-sites.KEY=VALUE` can set.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -106,18 +109,22 @@ impl Pass for SelectSites {
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
         let candidates: Vec<Candidate> = cx.ops().into_iter().filter_map(|op| Candidate::at(cx.graph(), op)).collect();
         let rules = self.rules(cx.target);
-        let (chosen, left) = choose(cx, &candidates, &rules);
+        let settings = cx.settings;
+        let selected = settings.selection.on(cx.graph());
+        let (chosen, left) = choose(cx, &selected, &candidates, &rules);
         let chain = Chain::among(cx.graph(), chosen);
         for (candidate, reason) in left.into_iter().chain(chain.left) {
             leave(cx, &candidate, reason);
         }
         let ends: BTreeSet<ValueId> = chain.ends.values().copied().collect();
         for candidate in &chain.kept {
+            let own = selected.own(candidate.op);
             let rule = &rules[&candidate.kind];
-            self.want_operands(cx, candidate, rule, &ends)?;
+            self.want_operands(cx, candidate, (rule, &own), &ends)?;
             cx.plan.note_operator(candidate.op, candidate.kind);
-            if let (Some(&end), Some(bits)) = (chain.ends.get(&candidate.op), cx.settings.bits.activation) {
-                let scheme = activation_scheme(cx.target, rule.activation_bits.unwrap_or(bits))?;
+            if let (Some(&end), Some(bits)) = (chain.ends.get(&candidate.op), own.bits(settings.bits).activation) {
+                let bits = rule.activation_bits.filter(|_| own.activation_bits.is_none()).unwrap_or(bits);
+                let scheme = activation_scheme(cx.target, bits, &own)?;
                 cx.plan.want(Site::Output(end), scheme);
                 cx.assigned();
             }
@@ -163,20 +170,21 @@ impl SelectSites {
         &self,
         cx: &mut Context<'_>,
         candidate: &Candidate,
-        rule: &Rule,
+        (rule, own): (&Rule, &Override),
         ends: &BTreeSet<ValueId>,
     ) -> Result<(), PassError> {
-        let bits = cx.settings.bits;
+        let bits = own.bits(cx.settings.bits);
         let mut uniform = true;
         if let Some(bits) = bits.activation {
-            let bits = rule.activation_bits.map_or(bits, |own| own.max(bits));
+            let ruled = rule.activation_bits.filter(|_| own.activation_bits.is_none());
+            let bits = ruled.map_or(bits, |least| least.max(bits));
             let operands: Vec<(usize, ValueId)> = candidate.activation_values(cx.graph()).collect();
             for (slot, value) in operands {
                 if ends.contains(&value) {
                     continue;
                 }
                 let scheme = match log_base(cx.graph(), value, rule.softmax) {
-                    None => activation_scheme(cx.target, bits)?,
+                    None => activation_scheme(cx.target, bits, own)?,
                     Some(base) => {
                         uniform = false;
                         Scheme::Log { bits, base, rule: self.softmax_levels.into() }
@@ -187,10 +195,10 @@ impl SelectSites {
             }
         }
         if let Some((slot, axis)) = candidate.weight {
-            let format = cx.target.weight_format(rule.weight_bits.unwrap_or(bits.weight))?;
+            let format = cx.target.weight_format(own.weight().or(rule.weight_bits).unwrap_or(bits.weight))?;
             let per_channel = cx.target.weights.granularity == WeightGranularity::Channel && cx.graph().opset() >= 13;
             let granularity = if per_channel { Granularity::Axis(axis) } else { Granularity::Tensor };
-            let symmetry = self.weight_symmetry.unwrap_or(cx.target.weights.symmetry);
+            let symmetry = own.weight_symmetry.or(self.weight_symmetry).unwrap_or(cx.target.weights.symmetry);
             cx.plan.want(Site::Operand { op: candidate.op, slot }, Scheme::Uniform { format, symmetry, granularity });
             cx.assigned();
         }
@@ -215,9 +223,10 @@ impl From<SoftmaxLevels> for LevelRule {
     }
 }
 
-fn activation_scheme(target: &Target, bits: u8) -> Result<Scheme, PassError> {
+fn activation_scheme(target: &Target, bits: u8, own: &Override) -> Result<Scheme, PassError> {
     let format = target.activation_format(bits)?;
-    Ok(Scheme::Uniform { format, symmetry: target.activations.symmetry, granularity: Granularity::Tensor })
+    let symmetry = own.activation_symmetry.unwrap_or(target.activations.symmetry);
+    Ok(Scheme::Uniform { format, symmetry, granularity: Granularity::Tensor })
 }
 
 /// The base, where the value is what a Softmax writes and the rule wants a logarithmic quantizer for that.
@@ -241,23 +250,25 @@ struct Chosen {
 /// Splits the candidates into those with a rule and those that stay float, with the reason.
 fn choose(
     cx: &Context<'_>,
+    selected: &Selected<'_>,
     candidates: &[Candidate],
     rules: &BTreeMap<OperatorKind, Rule>,
 ) -> (Vec<Chosen>, Vec<(Candidate, &'static str)>) {
-    let weight_only = cx.settings.bits.activation.is_none();
     let mut chosen = Vec::new();
     let mut left = Vec::new();
     for candidate in candidates {
-        match rules.get(&candidate.kind) {
+        let weight_only = selected.own(candidate.op).bits(cx.settings.bits).activation.is_none();
+        match (rules.get(&candidate.kind), selected.leaves_float(candidate.op)) {
             _ if !candidate.is_float32(cx.graph()) => {
                 left.push((candidate.clone(), "not-float32: an operand is no float32"));
             }
-            None => left.push((candidate.clone(), "not-a-site: float by the rules of target or recipe")),
-            Some(_) if is_excluded(cx, candidate.op) => left.push((candidate.clone(), "excluded: by --exclude")),
-            Some(_) if weight_only && candidate.weight.is_none() => {
-                left.push((candidate.clone(), "not-a-site: activations stay float by --bits"));
+            (None, _) => left.push((candidate.clone(), "not-a-site: float by the rules of target or recipe")),
+            (Some(_), Some(reason)) => left.push((candidate.clone(), reason)),
+            (Some(_), None) if weight_only && candidate.weight.is_none() => {
+                let by_bits = cx.settings.bits.activation.is_none();
+                left.push((candidate.clone(), if by_bits { FLOAT_BY_BITS } else { FLOAT_BY_RECIPE }));
             }
-            Some(rule) => chosen.push(Chosen {
+            (Some(rule), None) => chosen.push(Chosen {
                 candidate: candidate.clone(),
                 // Where activations stay float there is no chain to join.
                 placement: if weight_only { Placement::Inputs } else { rule.placement },
@@ -268,9 +279,7 @@ fn choose(
     (chosen, left)
 }
 
-fn is_excluded(cx: &Context<'_>, op: OpId) -> bool {
-    node_names(cx.graph(), op).iter().any(|name| cx.settings.exclude.matches(name))
-}
+const FLOAT_BY_BITS: &str = "not-a-site: activations stay float by --bits";
 
 /// Operators whose output is quantized because they follow each other.
 struct Chain {
@@ -426,6 +435,16 @@ mod tests {
     #[test]
     fn excluded() {
         check_declined!("select-sites/excluded", "excluded: by --exclude");
+    }
+
+    #[test]
+    fn selection() {
+        check!("select-sites/selection");
+    }
+
+    #[test]
+    fn float_by_recipe() {
+        check_declined!("select-sites/float_by_recipe", "float-by-recipe: by an override of the recipe");
     }
 
     #[test]

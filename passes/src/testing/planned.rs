@@ -4,7 +4,8 @@
 //! - `first: PASS, PASS`: as there, but with one plan and one set of facts for all;
 //! - `options of PASS: KEY = VALUE`: options of one of those;
 //! - `target: NAME`: one of the targets that ship, `generic` where nothing is said; `max-opset: N` lowers its limit;
-//! - `bits: wXaY`, `storage: NAME`, `exclude: NAME` or `exclude: re:PATTERN`: as on the command line;
+//! - `bits: wXaY`, `storage: NAME`, `include: NODES`, `exclude: NODES`: as on the command line;
+//! - `override: { nodes = "NODES", ... }`: as in a recipe;
 //! - `samples: N`: how many seeded samples are observed, 4 where nothing is said.
 //!
 //! An Annotate pass may not change the model; the snapshot is the plan. Of an Exact one the outputs stay. What a Lossy
@@ -20,7 +21,7 @@ use onnxq_plan::{Bits, EngineError, Facts, Needs, Plan, Quantizer, Request, Samp
 
 use super::{Fixture, Out, compare, difference, inputs, said, show, sound};
 use crate::pass::{Context, Outcome, Pass, PassError, Promise, Settings, View};
-use crate::{Exclude, ExcludeRule, PassInfo, Storage};
+use crate::{PassInfo, Selection, Storage};
 
 /// A fixture with all that a pass works on, before the pass runs.
 pub(crate) struct Scene {
@@ -48,9 +49,9 @@ impl Scene {
         let bits: Bits = one("bits").as_deref().unwrap_or("w8a8").parse().expect("bits");
         let storage =
             one("storage").map_or(Storage::Int8, |name| toml::Value::String(name).try_into().expect("a storage"));
-        let exclude = Exclude::new(said(text, "exclude").iter().map(|rule| exclude(rule)).collect());
+        let selection = selection(&fixture);
         let samples = one("samples").map_or(4, |count| count.parse().expect("a number"));
-        let settings = Settings { bits, storage, exclude };
+        let settings = Settings { bits, storage, selection };
         let first = said(text, "first").join(",");
         let mut scene = Self { fixture, plan: Plan::default(), facts: Facts::default(), target, settings, samples };
         for name in first.split(',').map(str::trim).filter(|name| !name.is_empty()) {
@@ -165,11 +166,16 @@ fn target(name: &str) -> Target {
     toml::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-fn exclude(rule: &str) -> ExcludeRule {
-    match rule.strip_prefix("re:") {
-        Some(pattern) => ExcludeRule::Pattern(regex::Regex::new(pattern).expect("a pattern")),
-        None => ExcludeRule::Name(rule.to_owned()),
+fn selection(fixture: &Fixture) -> Selection {
+    let mut selection = Selection::new(&fixture.model.graph);
+    let found = |outcome: Result<(), crate::NoSuchNodes>| outcome.unwrap_or_else(|error| panic!("{error}"));
+    said(&fixture.text, "include").iter().for_each(|nodes| found(selection.include(nodes)));
+    said(&fixture.text, "exclude").iter().for_each(|nodes| found(selection.exclude(nodes)));
+    for table in said(&fixture.text, "override") {
+        let table: toml::Table = format!("own = {table}").parse().expect("TOML");
+        found(selection.set(&table["own"].clone().try_into().expect("an override")));
     }
+    selection
 }
 
 /// Checks a fixture; returns what its snapshot shows.
