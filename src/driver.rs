@@ -14,6 +14,7 @@ use crate::outputs::Watched;
 use crate::progress::Progress;
 use crate::recipe::{Recipe, Step};
 use crate::samples::Samples;
+use crate::statistics::{Kept, Lacking};
 
 /// Everything that a run depends on.
 pub struct Job<'a> {
@@ -29,6 +30,8 @@ pub struct Job<'a> {
     pub calibration: &'a dyn Fn(&Model) -> Result<Samples, Error>,
     /// Samples to measure on; `None` takes the first of the calibration's.
     pub evaluation: Option<&'a Samples>,
+    /// What earlier runs saw, where this one is to take it from there or to add to it.
+    pub kept: Option<Kept<'a>>,
     /// Threads for calibration and evaluation.
     pub threads: usize,
     /// Where progress goes.
@@ -183,7 +186,7 @@ impl<'a> Run<'a> {
     /// Gathers what this pass and those after it need, all in one run over the data.
     fn gather(&mut self, steps: &[Step]) -> Result<(), Error> {
         let view = View { model: &self.model, plan: &self.plan, settings: self.job.settings, target: self.job.target };
-        let now = steps[0].pass.needs(&view).unmet(&self.facts, &self.model.graph);
+        let mut now = steps[0].pass.needs(&view).unmet(&self.facts, &self.model.graph);
         if now.is_empty() {
             return Ok(());
         }
@@ -191,12 +194,22 @@ impl<'a> Run<'a> {
         for step in steps {
             needs.extend(step.pass.needs(&view));
         }
-        let needs = needs.unmet(&self.facts, &self.model.graph);
+        let mut needs = needs.unmet(&self.facts, &self.model.graph);
+        if let Some(kept) = self.job.kept {
+            kept.recall(&self.model, &needs, &mut self.facts)?;
+            now = now.unmet(&self.facts, &self.model.graph);
+            needs = needs.unmet(&self.facts, &self.model.graph);
+            if now.is_empty() {
+                return Ok(());
+            }
+            self.notes.extend(kept.check(&self.model, &now, &needs)?);
+        }
         let samples = self.samples()?;
         let bar = self.job.progress.start("calibrating", samples.len());
         let stream = samples.stream()?;
         let threads = self.job.threads.min(samples.len());
-        self.facts.observe(self.job.evaluator, &self.model, &needs, stream, threads, || bar.advance())
+        self.facts.observe(self.job.evaluator, &self.model, &needs, stream, threads, || bar.advance())?;
+        self.job.kept.map_or(Ok(()), |kept| kept.record(&self.model, &needs, &self.facts))
     }
 
     /// The calibration samples, opened at first use.
@@ -228,7 +241,15 @@ impl<'a> Run<'a> {
             return Ok(Measured::Not("nothing was quantized".to_owned()));
         }
         if self.job.evaluation.is_none() && self.samples.is_none() && self.job.settings.bits.activation.is_some() {
-            return Ok(Measured::Not("the recipe needed no data".to_owned()));
+            match self.job.kept {
+                _ if self.facts.samples() == 0 => {
+                    return Ok(Measured::Not("the recipe needed no data".to_owned()));
+                }
+                Some(Kept { lacking: Lacking::Refuse, .. }) => {
+                    return Ok(Measured::Not("no data was given".to_owned()));
+                }
+                _ => {}
+            }
         }
         let float = self.float.clone().unwrap_or_else(|| self.model.clone());
         match self.measure_against(&float) {

@@ -88,6 +88,12 @@ pub(crate) struct QuantizeArgs {
     /// Leave these nodes float, named as for --include; wins over --include
     #[arg(long, value_name = "NODES")]
     pub(crate) exclude: Vec<String>,
+    /// Take what calibration saw from a file of --save-stats; with --calib, what is missing there is observed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats: Option<PathBuf>,
+    /// Keep what calibration sees, for other trials on the same model
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_stats: Option<PathBuf>,
     /// Set an option of a pass
     #[arg(long, value_name = "pass.key=value")]
     pub(crate) set: Vec<String>,

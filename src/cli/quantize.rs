@@ -1,5 +1,6 @@
 //! `onnxq IN OUT`: quantizes a model.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -9,16 +10,16 @@ use onnxq_passes::{Selection, Settings};
 use onnxq_plan::EngineError;
 
 use super::args::{DataArgs, QuantizeArgs};
-use super::{note, say};
+use super::{note, places, say};
 use crate::data::{DataOptions, Preprocess};
 use crate::driver::{self, Done, Job};
 use crate::error::Error;
-use crate::onnx::output::Destination;
 use crate::onnx::{self, ExternalData, WriteOptions, Written};
 use crate::progress::{Progress, Silent, Terminal};
 use crate::recipe::Recipe;
 use crate::report::{Report, Sizes};
 use crate::samples::Samples;
+use crate::statistics::{Kept, Lacking, Statistics};
 use crate::{refuse, synthesize, target};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
@@ -32,10 +33,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let bits = recipe.bits;
     target.weight_format(bits.weight).map_err(onnxq_passes::PassError::from)?;
     bits.activation.map(|bits| target.activation_format(bits)).transpose().map_err(onnxq_passes::PassError::from)?;
-    if let Some(output) = &args.output {
-        Destination::new(output).map_err(onnx::WriteError::from)?;
-        check_output(output, args.data.calib.iter().chain(&args.eval))?;
-    }
+    places::check(args, input)?;
     let mut model = onnx::read(input)?;
     if !recipe.is_none() {
         if let Some(reason) = refuse::reason(&model) {
@@ -59,18 +57,6 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     write(args, &done.model, input, output)?;
     tell(args, &report);
     Ok(())
-}
-
-/// An output in place of the data would leave nothing to try again with. The model itself may be replaced.
-fn check_output<'a>(output: &Path, mut data: impl Iterator<Item = &'a PathBuf>) -> Result<(), Error> {
-    let place = output.canonicalize().ok();
-    let is_output = |data: &&PathBuf| place.is_some() && data.canonicalize().ok() == place;
-    match data.find(is_output) {
-        Some(data) => {
-            Err(Error::Option(format!("`{}` is the data and OUT at once; give OUT another name", data.display())))
-        }
-        None => Ok(()),
-    }
 }
 
 /// The recipe with all that the command line changes in it.
@@ -120,6 +106,8 @@ fn quantize(
         Some(samples) => Ok(samples.clone()),
         None => synthesized(&as_read, &shapes, args),
     };
+    let statistics = statistics(args, &model)?.map(RefCell::new);
+    let lacking = if args.stats.is_some() && calibration.is_none() { Lacking::Refuse } else { Lacking::Observe };
     let progress: &dyn Progress = if args.quiet || args.json { &Silent } else { &Terminal };
     let job = Job {
         recipe,
@@ -128,10 +116,33 @@ fn quantize(
         evaluator: &Tract,
         calibration: &open,
         evaluation: evaluation.as_ref(),
+        kept: statistics.as_ref().map(|statistics| Kept { statistics, lacking }),
         threads: threads(&args.data),
         progress,
     };
-    driver::run(model, &job).map_err(|error| advise(error, args, &as_read))
+    let done = driver::run(model, &job).map_err(|error| advise(error, args, &as_read))?;
+    if let (Some(path), Some(statistics)) = (&args.save_stats, &statistics) {
+        save(&statistics.borrow(), path, args)?;
+    }
+    Ok(done)
+}
+
+/// The statistics of former runs, or none yet where this run's are to be saved.
+fn statistics(args: &QuantizeArgs, model: &Model) -> Result<Option<Statistics>, Error> {
+    match &args.stats {
+        Some(path) => Statistics::read(path, model).map(Some),
+        None => args.save_stats.as_ref().map(|_| Statistics::new(model)).transpose(),
+    }
+}
+
+fn save(statistics: &Statistics, path: &Path, args: &QuantizeArgs) -> Result<(), Error> {
+    if !statistics.is_empty() {
+        return statistics.write(path);
+    }
+    if !args.quiet {
+        note("--save-stats: nothing was observed, so nothing was saved");
+    }
+    Ok(())
 }
 
 /// How many samples are made up where none are given.

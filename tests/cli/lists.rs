@@ -26,6 +26,8 @@ fn help_names_every_option_and_has_examples() {
         "--threads",
         "--include",
         "--exclude",
+        "--stats",
+        "--save-stats",
         "--set",
         "--storage",
         "--input-shape",

@@ -15,4 +15,5 @@ mod quantize;
 mod round_trip;
 mod runtimes;
 mod simulation;
+mod statistics;
 mod tool;

@@ -81,6 +81,7 @@ fn quantize(model: &Path, calibration: &Path, (recipe, bits): (&str, &str), excl
         evaluator: &Tract,
         calibration: &|_| Ok(samples.clone()),
         evaluation: Some(&samples.first(1)),
+        kept: None,
         threads: 2,
         progress: &Silent,
     };
