@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use onnxq_ir::{Model, Tensor, ValueId};
 use onnxq_passes::{Context, Outcome, Promise, Settings, View};
-use onnxq_plan::{Evaluator, Facts, Needs, Plan, Request, Target};
+use onnxq_plan::{DescribedSite, Evaluator, Facts, Needs, Plan, Request, Target};
 
 use crate::error::Error;
 use crate::measure::{Quality, compare};
@@ -86,8 +86,8 @@ pub struct Done {
     /// The graph and its plan as they were before lowering, which is what the simulation runs: tests compare it with what
     /// a runtime makes of the result. `None` where no pass lowers. Weights are shared.
     pub simulated: Option<(Model, Plan)>,
-    /// The plan as text, with the names of the graph that it was made for.
-    pub plan_text: String,
+    /// The plan by the names of the graph that it was made for.
+    pub described: Vec<DescribedSite>,
     /// What each pass did.
     pub records: Vec<Record>,
     /// How good the result is.
@@ -109,7 +109,7 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
         run.gather(&steps[i..])?;
         if step.pass.lowers() {
             run.measured = run.measure()?;
-            run.plan_text = run.plan.describe(&run.model.graph);
+            run.described = run.plan.describe(&run.model.graph);
             run.simulated.get_or_insert_with(|| (run.model.clone(), run.plan.clone()));
         }
         if step.info.family != "canonicalize" && run.float.is_none() {
@@ -126,7 +126,7 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
         model: run.model,
         plan: run.plan,
         simulated: run.simulated,
-        plan_text: run.plan_text,
+        described: run.described,
         records: run.records,
         measured: run.measured,
         samples,
@@ -141,7 +141,7 @@ struct Run<'a> {
     float: Option<Model>,
     plan: Plan,
     simulated: Option<(Model, Plan)>,
-    plan_text: String,
+    described: Vec<DescribedSite>,
     facts: Facts,
     constants: BTreeMap<ValueId, Tensor>,
     records: Vec<Record>,
@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
             float: None,
             plan: Plan::default(),
             simulated: None,
-            plan_text: String::new(),
+            described: Vec::new(),
             facts: Facts::default(),
             constants,
             records: Vec::new(),

@@ -50,13 +50,23 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let after = onnx::encoded_len(&done.model)?;
     let report = Report::new(input, output, &recipe, &target, &settings, &done, Sizes { before, after });
     if args.dry_run {
-        say(&done.plan_text);
-        return gate(args, &recipe, &done, &report);
+        return dry_run(args, &recipe, &done, report);
     }
     gate(args, &recipe, &done, &report)?;
     write(args, &done.model, input, output)?;
     tell(args, &report);
     Ok(())
+}
+
+/// Prints the plan; where nothing is quantized or the file would grow, that is refused as it would be without --dry-run.
+fn dry_run(args: &QuantizeArgs, recipe: &Recipe, done: &Done, report: Report) -> Result<(), Error> {
+    let report = report.with_plan(done);
+    if args.json {
+        say(&report.json());
+    } else {
+        say(&done.described.iter().map(|site| format!("{site}\n")).collect::<String>());
+    }
+    gate(args, recipe, done, &report)
 }
 
 /// The recipe with all that the command line changes in it.

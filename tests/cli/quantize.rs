@@ -96,6 +96,34 @@ fn a_dry_run_prints_the_plan_and_writes_nothing() {
 }
 
 #[test]
+fn a_dry_run_prints_the_plan_as_json() {
+    let folder = folder("dry-run-json");
+    let words = "cnn_bn.onnx --dry-run --calib calib.npz --samples 4 --exclude re:blocks.0/";
+    let report = folder.run(&format!("{words} --json")).done().json();
+    let sites = report["plan"]["sites"].as_array().expect("a list");
+    assert_eq!(sites.len(), folder.run(words).done().stdout.lines().count(), "one line of text a site");
+    let find = |node: &str, slot: u64| {
+        let found = sites.iter().find(|site| site["node"] == node && site["slot"] == slot);
+        found.unwrap_or_else(|| panic!("{node} {slot}: {sites:?}"))
+    };
+    let activation = find("/fc/Gemm", 0);
+    assert_eq!((&activation["site"], &activation["operator"]), (&"operand".into(), &"Linear".into()));
+    assert_eq!((&activation["scheme"], &activation["axis"]), (&"u8 affine".into(), &serde_json::Value::Null));
+    assert!(activation["scale"][0].as_f64().is_some_and(|scale| scale > 0.0), "{activation}");
+    assert_eq!(activation["zero_point"].as_array().map(Vec::len), Some(1));
+    let weight = find("/fc/Gemm", 1);
+    assert_eq!((&weight["value"], &weight["axis"]), (&"fc.weight".into(), &0.into()));
+    assert_eq!(weight["scale"].as_array().map(Vec::len), Some(10));
+    assert!(sites.iter().any(|site| site["site"] == "output" && site["slot"].is_null()), "{sites:?}");
+    let float = report["plan"]["float"].as_array().expect("a list");
+    let excluded = serde_json::json!({ "node": "/blocks/blocks.0/pw/Conv", "operator": "Conv", "reason": "excluded: by --exclude" });
+    assert!(float.contains(&excluded), "{float:?}");
+    // Without --dry-run there is no plan in the report.
+    let report = folder.run(&format!("{CALIBRATED} --json")).done().json();
+    assert_eq!(report.get("plan"), None);
+}
+
+#[test]
 fn the_printed_recipe_is_a_recipe() {
     let folder = folder("print-recipe");
     let words = "--recipe int8 --bits w4a8 --calibrator percentile --set percentile.percentile=99.9";

@@ -1,11 +1,13 @@
 //! What is to become of a graph, and what is known about it. Knows no engine, no file and no method.
 
+pub mod described;
 pub mod evaluator;
 pub mod facts;
 pub mod plan;
 pub mod site;
 pub mod target;
 
+pub use described::DescribedSite;
 pub use evaluator::{
     Elements, EngineError, Evaluator, Inferred, Request, Runner, Sample, Session, Shown, UnsupportedOp, each_sample,
     sweep,

@@ -141,7 +141,7 @@ impl Scene {
     /// The plan, and below it the scales of which there are several.
     fn described(&self) -> String {
         let graph = self.graph();
-        let mut text = self.plan.describe(graph);
+        let mut text: String = self.plan.describe(graph).iter().map(|site| format!("{site}\n")).collect();
         for (site, entry) in self.plan.entries() {
             let value = site.value(graph).map_or("(gone)", |value| graph.value(value).name());
             match &entry.quantizer {
