@@ -173,6 +173,12 @@ impl<'a> Context<'a> {
         self.outcome.declined.push(declined);
     }
 
+    /// Records that a value was looked at and left as it was.
+    pub fn decline_value(&mut self, value: ValueId, reason: impl Into<String>) {
+        let site = self.model.graph.value(value).name().to_owned();
+        self.outcome.declined.push(Declined { site, op_type: String::new(), reason: reason.into() });
+    }
+
     /// Records in the plan that an operator stays float, for the summary.
     pub fn leave_float(&mut self, op: OpId, kind: &str, reason: &str) {
         self.plan.left_float.push(Declined {

@@ -310,7 +310,7 @@ fn fixed(kind: &TensorType) -> Vec<usize> {
 }
 
 /// The lines that went and came, in order.
-fn difference(before: &str, after: &str) -> String {
+pub(crate) fn difference(before: &str, after: &str) -> String {
     let (a, b): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     // longest[i][j]: how many lines a[i..] and b[j..] have in common.
     let mut longest = vec![vec![0usize; b.len() + 1]; a.len() + 1];

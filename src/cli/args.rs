@@ -100,6 +100,9 @@ pub(crate) struct QuantizeArgs {
     /// How codes are stored: in 8-bit types, in ONNX's packed types, or as the floats they stand for
     #[arg(long, value_enum, default_value = "int8")]
     pub(crate) storage: StorageArg,
+    /// What the model takes and gives: floats, or where all readers and writers have the same codes, these
+    #[arg(long, value_enum, default_value = "float")]
+    pub(crate) io: IoArg,
     /// Write the weights into a file beside OUT
     #[arg(long)]
     pub(crate) external_data: bool,
@@ -208,6 +211,14 @@ impl Calibrator {
             Self::Entropy => "entropy",
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IoArg {
+    /// Floats
+    Float,
+    /// Codes
+    Quantized,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

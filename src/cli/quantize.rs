@@ -9,7 +9,7 @@ use onnxq_ir::{Graph, Model, Origin};
 use onnxq_passes::{Selection, Settings};
 use onnxq_plan::EngineError;
 
-use super::args::{DataArgs, QuantizeArgs};
+use super::args::{DataArgs, IoArg, QuantizeArgs};
 use super::{note, places, say};
 use crate::data::{DataOptions, Preprocess};
 use crate::driver::{self, Done, Job};
@@ -64,7 +64,9 @@ fn dry_run(args: &QuantizeArgs, recipe: &Recipe, done: &Done, report: Report) ->
     if args.json {
         say(&report.json());
     } else {
-        say(&done.described.iter().map(|site| format!("{site}\n")).collect::<String>());
+        let mut text = String::new();
+        done.described.iter().for_each(|site| text += &format!("{site}\n"));
+        say(&text);
     }
     gate(args, recipe, done, &report)
 }
@@ -75,6 +77,9 @@ fn recipe(args: &QuantizeArgs) -> Result<Recipe, Error> {
     recipe.bits = args.bits.unwrap_or(recipe.bits);
     if let Some(calibrator) = args.calibrator {
         recipe.set_calibrator(calibrator.pass())?;
+    }
+    if args.io == IoArg::Quantized {
+        recipe.quantize_io()?;
     }
     for assignment in &args.set {
         recipe.set(assignment)?;

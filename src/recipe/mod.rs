@@ -90,6 +90,24 @@ impl Recipe {
         Ok(())
     }
 
+    /// Makes codes of inputs and outputs, as `--io quantized` does: two stages more.
+    pub fn quantize_io(&mut self) -> Result<(), Error> {
+        for (pass, behind) in [("output-sites", "select-sites"), ("quantize-io", "insert-qdq")] {
+            if self.stages.iter().any(|stage| stage.pass == pass) {
+                continue;
+            }
+            let Some(place) = self.stages.iter().position(|stage| stage.pass == behind) else {
+                return Err(Error::Option(format!(
+                    "recipe `{}` has no stage `{behind}`: `--io quantized` does not apply, leave it out",
+                    self.name
+                )));
+            };
+            let stage = Stage { pass: pass.to_owned(), calibrator: false, options: toml::Table::new() };
+            self.stages.insert(place + 1, stage);
+        }
+        Ok(())
+    }
+
     /// Sets an option of a pass, as `--set pass.key=value` does.
     pub fn set(&mut self, assignment: &str) -> Result<(), Error> {
         let refuse = |reason: String| Error::Option(format!("`--set {assignment}`: {reason}"));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use onnxq_passes::Settings;
-use onnxq_plan::{Declined, DescribedSite, Target};
+use onnxq_plan::{Declined, DescribedSite, Port, Target};
 use serde::Serialize;
 
 use crate::driver::{Done, Measured, MeasuredOn};
@@ -119,6 +119,9 @@ pub struct Report {
     pub quality: QualityReport,
     /// What each pass did.
     pub passes: Vec<PassReport>,
+    /// What became of float inputs and outputs, where codes were wanted there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io: Vec<Port>,
     /// What a person should know.
     pub notes: Vec<String>,
     /// The plan, where it was asked for.
@@ -149,6 +152,7 @@ impl Report {
             left_float: left_float(done),
             quality: quality(&done.measured),
             passes: done.records.iter().map(pass_report).collect(),
+            io: done.plan.ports.clone(),
             notes: done.notes.clone(),
             plan: None,
         }

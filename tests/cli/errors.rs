@@ -274,6 +274,8 @@ fn options() {
         "cnn_bn.onnx out.onnx --calib good.npz --exclude logits../stem/Conv",
         "cnn_bn.onnx out.onnx --calib good.npz --input-shape pixels=1,1,28,28",
         "cnn_bn.onnx out.onnx --calib good.npz --storage packed",
+        "cnn_bn.onnx out.onnx --calib good.npz --io codes",
+        "cnn_bn.onnx out.onnx --recipe none --io quantized",
         "cnn_bn.onnx out.onnx --calib good.npz --samples 0",
         "cnn_bn.onnx out.onnx --calib good.npz --threads none",
         "cnn_bn.onnx out.onnx --calib good.npz --seed -1",

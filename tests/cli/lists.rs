@@ -30,6 +30,7 @@ fn help_names_every_option_and_has_examples() {
         "--save-stats",
         "--set",
         "--storage",
+        "--io",
         "--input-shape",
         "--external-data",
         "--allow-noop",

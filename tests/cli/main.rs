@@ -6,6 +6,7 @@
 mod arrays;
 mod determinism;
 mod errors;
+mod io;
 mod lists;
 mod models;
 mod odd_models;

@@ -94,7 +94,7 @@ impl fmt::Display for DescribedSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.slot {
             Some(slot) => {
-                write!(f, "{} `{}` input {slot} `{}`: {}", self.operator, self.node, self.value, self.scheme)?
+                write!(f, "{} `{}` input {slot} `{}`: {}", self.operator, self.node, self.value, self.scheme)?;
             }
             None => write!(f, "output `{}`: {}", self.value, self.scheme)?,
         }

@@ -4,6 +4,7 @@ pub mod described;
 pub mod evaluator;
 pub mod facts;
 pub mod plan;
+pub mod port;
 pub mod site;
 pub mod target;
 
@@ -14,5 +15,6 @@ pub use evaluator::{
 };
 pub use facts::{Carry, ChannelAxis, Fact, Facts, Needs, Statistic};
 pub use plan::{Declined, Entry, Granularity, Plan, Quantizer, Scheme};
+pub use port::{Codes, Direction, Port, PortForm};
 pub use site::Site;
 pub use target::{BiasForm, Bits, OperatorKind, Placement, Target};

@@ -6,6 +6,7 @@ use std::fmt;
 use onnxq_ir::OpId;
 use onnxq_numerics::{Base, IntFormat, LevelRule, Log, Symmetry, Uniform};
 
+use crate::port::Port;
 use crate::site::Site;
 use crate::target::OperatorKind;
 
@@ -115,6 +116,8 @@ pub struct Plan {
     operators: BTreeMap<OpId, OperatorKind>,
     /// Operators that could have been quantized and were not, with the reason.
     pub left_float: Vec<Declined>,
+    /// What became of the graph's float inputs and outputs, where codes were wanted there.
+    pub ports: Vec<Port>,
 }
 
 impl Plan {
@@ -139,6 +142,11 @@ impl Plan {
     /// Notes that an operator is to be computed with codes.
     pub fn note_operator(&mut self, op: OpId, kind: OperatorKind) {
         self.operators.insert(op, kind);
+    }
+
+    /// Whether an operator is to be computed with codes.
+    pub fn is_computed(&self, op: OpId) -> bool {
+        self.operators.contains_key(&op)
     }
 
     /// How many operators of each kind are to be computed with codes.

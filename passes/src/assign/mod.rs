@@ -6,5 +6,6 @@ pub(crate) mod fit;
 pub(crate) mod kind;
 pub(crate) mod minmax;
 pub(crate) mod mse;
+pub(crate) mod output_sites;
 pub(crate) mod percentile;
 pub(crate) mod select_sites;

@@ -111,6 +111,16 @@ impl Scene {
             .unwrap_or_else(|error| panic!("{}: {error}", self.fixture.info.name));
     }
 
+    /// The model as text, numbers in full.
+    pub(crate) fn printed(&self) -> String {
+        print(&self.fixture.model, Weights::Hash)
+    }
+
+    /// The metadata that passes added.
+    pub(crate) fn metadata(&self) -> &[(String, String)] {
+        &self.fixture.model.metadata
+    }
+
     /// The graph as it is now.
     pub(crate) fn graph(&self) -> &Graph {
         &self.fixture.model.graph
@@ -251,7 +261,7 @@ fn close(a: &Out, b: &Out) -> bool {
 }
 
 /// The text with four digits for every number that has a fraction or an exponent.
-fn rounded(text: &str) -> String {
+pub(crate) fn rounded(text: &str) -> String {
     let number = regex::Regex::new(r"\b\d+(?:\.\d+(?:e-?\d+)?|e-?\d+)\b").expect("a pattern");
     number
         .replace_all(text, |found: &regex::Captures<'_>| {
