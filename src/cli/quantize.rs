@@ -64,9 +64,8 @@ fn dry_run(args: &QuantizeArgs, recipe: &Recipe, done: &Done, report: Report) ->
     if args.json {
         say(&report.json());
     } else {
-        let mut text = String::new();
-        done.described.iter().for_each(|site| text += &format!("{site}\n"));
-        say(&text);
+        let lines: Vec<String> = done.described.iter().map(ToString::to_string).chain([String::new()]).collect();
+        say(&lines.join("\n"));
     }
     gate(args, recipe, done, &report)
 }

@@ -208,6 +208,8 @@ fn of_codes(graph: &Graph, value: ValueId, element: ElementType) -> TensorType {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use crate::testing::difference;
     use crate::testing::planned::{Scene, rounded};
 
@@ -218,8 +220,12 @@ mod tests {
         let before = scene.printed();
         scene.run().unwrap_or_else(|error| panic!("{case}: {error}"));
         let mut shown = difference(&before, &scene.printed());
-        scene.plan.ports.iter().for_each(|port| shown += &format!("{port}\n"));
-        scene.metadata().iter().for_each(|(key, value)| shown += &format!("{key} = {value}\n"));
+        for port in &scene.plan.ports {
+            writeln!(shown, "{port}").expect("a string");
+        }
+        for (key, value) in scene.metadata() {
+            writeln!(shown, "{key} = {value}").expect("a string");
+        }
         let mut settings = insta::Settings::clone_current();
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);

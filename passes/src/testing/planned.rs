@@ -151,7 +151,10 @@ impl Scene {
     /// The plan, and below it the scales of which there are several.
     fn described(&self) -> String {
         let graph = self.graph();
-        let mut text: String = self.plan.describe(graph).iter().map(|site| format!("{site}\n")).collect();
+        let mut text = String::new();
+        for site in self.plan.describe(graph) {
+            writeln!(text, "{site}").expect("a string");
+        }
         for (site, entry) in self.plan.entries() {
             let value = site.value(graph).map_or("(gone)", |value| graph.value(value).name());
             match &entry.quantizer {
@@ -179,8 +182,12 @@ fn target(name: &str) -> Target {
 fn selection(fixture: &Fixture) -> Selection {
     let mut selection = Selection::new(&fixture.model.graph);
     let found = |outcome: Result<(), crate::NoSuchNodes>| outcome.unwrap_or_else(|error| panic!("{error}"));
-    said(&fixture.text, "include").iter().for_each(|nodes| found(selection.include(nodes)));
-    said(&fixture.text, "exclude").iter().for_each(|nodes| found(selection.exclude(nodes)));
+    for nodes in said(&fixture.text, "include") {
+        found(selection.include(&nodes));
+    }
+    for nodes in said(&fixture.text, "exclude") {
+        found(selection.exclude(&nodes));
+    }
     for table in said(&fixture.text, "override") {
         let table: toml::Table = format!("own = {table}").parse().expect("TOML");
         found(selection.set(&table["own"].clone().try_into().expect("an override")));
