@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use onnxq_ir::{Model, Tensor, ValueId};
 use onnxq_passes::{Context, Coverage, Outcome, Promise, Settings, View};
-use onnxq_plan::{Evaluator, Facts, HeldOut, Needs, Plan, Request, Sample, Target, Trials};
+use onnxq_plan::{DescribedSite, Evaluator, Facts, HeldOut, Needs, Plan, Request, Sample, Target, Trials};
 
 use crate::error::Error;
 use crate::measure::{Quality, compare};
@@ -14,6 +14,7 @@ use crate::outputs::Watched;
 use crate::progress::Progress;
 use crate::recipe::{Recipe, Step};
 use crate::samples::Samples;
+use crate::statistics::{Kept, Lacking};
 
 /// Everything that a run depends on.
 pub struct Job<'a> {
@@ -29,6 +30,8 @@ pub struct Job<'a> {
     pub calibration: &'a dyn Fn(&Model) -> Result<Samples, Error>,
     /// Samples to measure on; `None` takes the first of the calibration's.
     pub evaluation: Option<&'a Samples>,
+    /// What earlier runs saw, where this one is to take it from there or to add to it.
+    pub kept: Option<Kept<'a>>,
     /// Threads for calibration and evaluation.
     pub threads: usize,
     /// Where progress goes.
@@ -87,8 +90,8 @@ pub struct Done {
     pub simulated: Option<(Model, Plan)>,
     /// How much the plan covers.
     pub coverage: Coverage,
-    /// The plan as text, with the names of the graph that it was made for.
-    pub plan_text: String,
+    /// The plan by the names of the graph that it was made for.
+    pub described: Vec<DescribedSite>,
     /// What each pass did.
     pub records: Vec<Record>,
     /// How good the result is.
@@ -114,8 +117,8 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
         run.gather(&steps[i..])?;
         if step.pass.lowers() {
             run.measured = run.measure()?;
-            run.plan_text = run.plan.describe(&run.model.graph);
             run.coverage = Coverage::of(&run.model.graph, &run.plan, &run.facts);
+            run.described = run.plan.describe(&run.model.graph);
             run.simulated.get_or_insert_with(|| (run.model.clone(), run.plan.clone()));
         }
         if step.info.family != "canonicalize" && run.float.is_none() {
@@ -133,7 +136,7 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
         plan: run.plan,
         simulated: run.simulated,
         coverage: run.coverage,
-        plan_text: run.plan_text,
+        described: run.described,
         records: run.records,
         measured: run.measured,
         samples,
@@ -149,7 +152,7 @@ struct Run<'a> {
     plan: Plan,
     simulated: Option<(Model, Plan)>,
     coverage: Coverage,
-    plan_text: String,
+    described: Vec<DescribedSite>,
     facts: Facts,
     constants: BTreeMap<ValueId, Tensor>,
     records: Vec<Record>,
@@ -186,7 +189,7 @@ impl<'a> Run<'a> {
             plan: Plan::default(),
             simulated: None,
             coverage: Coverage::default(),
-            plan_text: String::new(),
+            described: Vec::new(),
             facts: Facts::default(),
             constants,
             records: Vec::new(),
@@ -201,7 +204,7 @@ impl<'a> Run<'a> {
     /// Gathers what this pass and those after it need, all in one run over the data.
     fn gather(&mut self, steps: &[Step]) -> Result<(), Error> {
         let view = View { model: &self.model, plan: &self.plan, settings: self.job.settings, target: self.job.target };
-        let now = steps[0].pass.needs(&view).unmet(&self.facts, &self.model.graph);
+        let mut now = steps[0].pass.needs(&view).unmet(&self.facts, &self.model.graph);
         if now.is_empty() {
             return Ok(());
         }
@@ -209,17 +212,38 @@ impl<'a> Run<'a> {
         for step in steps {
             needs.extend(step.pass.needs(&view));
         }
-        let needs = needs.unmet(&self.facts, &self.model.graph);
-        let mut samples = self.samples()?;
-        if self.judged {
-            let (fit, held_out) = samples.split(TRIED_SAMPLES);
-            self.held_out = held_out.stream()?.collect::<Result<_, _>>()?;
-            samples = fit;
+        let mut needs = needs.unmet(&self.facts, &self.model.graph);
+        self.hold_out()?;
+        if let Some(kept) = self.job.kept {
+            kept.recall(&self.model, &needs, &mut self.facts)?;
+            now = now.unmet(&self.facts, &self.model.graph);
+            needs = needs.unmet(&self.facts, &self.model.graph);
+            if now.is_empty() {
+                return Ok(());
+            }
+            self.notes.extend(kept.check(&self.model, &now, &needs)?);
         }
+        let all = self.samples()?;
+        let samples = if self.judged { all.split(TRIED_SAMPLES).0 } else { all };
         let bar = self.job.progress.start("calibrating", samples.len());
         let stream = samples.stream()?;
         let threads = self.job.threads.min(samples.len());
-        self.facts.observe(self.job.evaluator, &self.model, &needs, stream, threads, || bar.advance())
+        self.facts.observe(self.job.evaluator, &self.model, &needs, stream, threads, || bar.advance())?;
+        self.job.kept.map_or(Ok(()), |kept| kept.record(&self.model, &needs, &self.facts))
+    }
+
+    /// Keeps the samples that plans are tried out on, if a pass does so.
+    fn hold_out(&mut self) -> Result<(), Error> {
+        if !self.judged || !self.held_out.is_empty() {
+            return Ok(());
+        }
+        if let Some(Kept { lacking: Lacking::Refuse, .. }) = self.job.kept {
+            self.notes.push("no plan was tried out, for which samples are needed: give --calib too".to_owned());
+            self.judged = false;
+            return Ok(());
+        }
+        self.held_out = self.samples()?.split(TRIED_SAMPLES).1.stream()?.collect::<Result<_, _>>()?;
+        Ok(())
     }
 
     /// The calibration samples, opened at first use.
@@ -261,7 +285,15 @@ impl<'a> Run<'a> {
             return Ok(Measured::Not("nothing was quantized".to_owned()));
         }
         if self.job.evaluation.is_none() && self.samples.is_none() && self.job.settings.bits.activation.is_some() {
-            return Ok(Measured::Not("the recipe needed no data".to_owned()));
+            match self.job.kept {
+                _ if self.facts.samples() == 0 => {
+                    return Ok(Measured::Not("the recipe needed no data".to_owned()));
+                }
+                Some(Kept { lacking: Lacking::Refuse, .. }) => {
+                    return Ok(Measured::Not("no data was given".to_owned()));
+                }
+                _ => {}
+            }
         }
         let float = self.float.clone().unwrap_or_else(|| self.model.clone());
         match self.measure_against(&float) {

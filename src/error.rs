@@ -26,10 +26,10 @@ pub enum Error {
         /// What still works.
         advice: String,
     },
-    /// A recipe, target or preprocessing is unknown or malformed.
+    /// A recipe, target, preprocessing or file of statistics is unknown or malformed.
     #[error("{kind} `{name}`: {reason}")]
     Definition {
-        /// `recipe` or `target`.
+        /// `recipe`, `target` and the like.
         kind: &'static str,
         /// Its name or path.
         name: String,

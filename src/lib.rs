@@ -17,6 +17,7 @@ pub mod recipe;
 pub mod refuse;
 pub mod report;
 pub mod samples;
+pub mod statistics;
 pub mod synthesize;
 pub mod target;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use onnxq_engine::Tract;
 use onnxq_ir::{Graph, Model, RECOGNISED, Tensor, ValueId, verify};
 use onnxq_numerics::Symmetry;
-use onnxq_passes::{Context, Exclude, PassInfo, Settings, Storage};
+use onnxq_passes::{Context, PassInfo, Selection, Settings, Storage};
 use onnxq_plan::target::{BiasForm, CodeSign, TypeRule, WeightGranularity, WeightRule};
 use onnxq_plan::{Bits, Evaluator, Facts, Plan, Target};
 
@@ -106,5 +106,5 @@ fn target() -> Target {
 }
 
 fn settings() -> Settings {
-    Settings { bits: Bits { weight: 8, activation: Some(8) }, storage: Storage::Int8, exclude: Exclude::default() }
+    Settings { bits: Bits { weight: 8, activation: Some(8) }, storage: Storage::Int8, selection: Selection::default() }
 }

@@ -7,6 +7,7 @@ mod canonicalize;
 mod coverage;
 mod lower;
 pub mod names;
+pub mod overrides;
 pub mod pass;
 mod reparam;
 pub mod select;
@@ -17,8 +18,9 @@ pub mod threshold;
 mod testing;
 
 pub use coverage::Coverage;
+pub use overrides::Override;
 pub use pass::{Context, Outcome, Pass, PassError, Promise, Settings, View};
-pub use select::{Exclude, ExcludeRule};
+pub use select::{NoSuchNodes, Selection};
 pub use storage::Storage;
 pub use threshold::Threshold;
 pub use table::{OptionsError, PASSES, PassInfo};

@@ -9,7 +9,7 @@ use onnxq_ir::{Applied, Graph, Model, OpId, Patch, PatchError, Tensor, ValueId};
 use onnxq_plan::target::NoSuchWidth;
 use onnxq_plan::{Bits, Declined, EngineError, Facts, Needs, Plan, Target, Trials};
 
-use crate::select::Exclude;
+use crate::select::Selection;
 use crate::storage::Storage;
 
 /// What a pass does to the model's function.
@@ -72,8 +72,8 @@ pub struct Settings {
     pub bits: Bits,
     /// How codes are stored.
     pub storage: Storage,
-    /// What must stay float.
-    pub exclude: Exclude,
+    /// Which nodes are quantized, which stay float, which have bits of their own.
+    pub selection: Selection,
 }
 
 /// What a pass reads when it says what it needs.
@@ -190,6 +190,12 @@ impl<'a> Context<'a> {
     /// Says something that belongs into the summary.
     pub fn note(&mut self, text: impl Into<String>) {
         self.outcome.notes.push(text.into());
+    }
+
+    /// Records that a value was looked at and left as it was.
+    pub fn decline_value(&mut self, value: ValueId, reason: impl Into<String>) {
+        let site = self.model.graph.value(value).name().to_owned();
+        self.outcome.declined.push(Declined { site, op_type: String::new(), reason: reason.into() });
     }
 
     /// Records in the plan that an operator stays float, for the summary.

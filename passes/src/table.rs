@@ -90,6 +90,7 @@ passes! {
     "linear-form" => canonicalize/linear_form::LinearForm;
     "dead-code" => canonicalize/dead_code::DeadCode;
     "select-sites" => assign/select_sites::SelectSites;
+    "output-sites" => assign/output_sites::OutputSites;
     "minmax" => assign/minmax::MinMax;
     "percentile" => assign/percentile::Percentile;
     "mse" => assign/mse::Mse;
@@ -101,6 +102,7 @@ passes! {
     "legalize" => lower/legalize::Legalize;
     "opset" => lower/opset::Opset;
     "insert-qdq" => lower/insert_qdq::InsertQdq;
+    "quantize-io" => lower/quantize_io::QuantizeIo;
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use onnxq_plan::target::{BiasForm, CodeSign, TypeRule, WeightGranularity, Weight
 use onnxq_plan::{Bits, Elements, Evaluator, Facts, Plan, Request, Sample, Target};
 
 use crate::pass::{Context, Outcome, Promise, Settings};
-use crate::{Exclude, PassInfo, Storage};
+use crate::{PassInfo, Selection, Storage};
 
 /// Checks a fixture on which the pass fires, or has nothing to do.
 macro_rules! check {
@@ -163,7 +163,7 @@ fn target() -> Target {
 }
 
 fn settings() -> Settings {
-    Settings { bits: Bits { weight: 8, activation: Some(8) }, storage: Storage::Int8, exclude: Exclude::default() }
+    Settings { bits: Bits { weight: 8, activation: Some(8) }, storage: Storage::Int8, selection: Selection::default() }
 }
 
 /// Checks a fixture; returns the difference of the texts.
@@ -310,7 +310,7 @@ fn fixed(kind: &TensorType) -> Vec<usize> {
 }
 
 /// The lines that went and came, in order.
-fn difference(before: &str, after: &str) -> String {
+pub(crate) fn difference(before: &str, after: &str) -> String {
     let (a, b): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     // longest[i][j]: how many lines a[i..] and b[j..] have in common.
     let mut longest = vec![vec![0usize; b.len() + 1]; a.len() + 1];

@@ -15,7 +15,7 @@ Examples:
       4 bits by RepQ-ViT, calibrated on the images of a folder
   onnxq model.onnx out.onnx --calib calib.npz --eval test.npz --json
       measure on data that calibration never saw; the report as JSON
-  onnxq model.onnx out.onnx --calib calib.npz --exclude re:head --dry-run
+  onnxq model.onnx out.onnx --calib calib.npz --include op:MatMul --exclude re:head --dry-run
       print what would be quantized
   onnxq info model.onnx
   onnxq compare model.onnx out.onnx --calib test.npz
@@ -88,15 +88,28 @@ pub(crate) struct QuantizeArgs {
     /// Leave operators float of which an operand has less than this SQNR on its grid [dB, default of int8: 10]; off: keep all
     #[arg(long, value_name = "DB|off")]
     pub(crate) min_node_sqnr: Option<Threshold>,
-    /// Leave these nodes float: a node's name, or re: and a regular expression
-    #[arg(long, value_name = "NAME|re:PATTERN")]
+    /// Quantize these nodes only: a node's name, op: and an operator, re: and a regular expression, or FROM..TO for all nodes
+    /// on paths between two nodes or values
+    #[arg(long, value_name = "NODES")]
+    pub(crate) include: Vec<String>,
+    /// Leave these nodes float, named as for --include; wins over --include
+    #[arg(long, value_name = "NODES")]
     pub(crate) exclude: Vec<String>,
+    /// Take what calibration saw from a file of --save-stats; with --calib, what is missing there is observed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stats: Option<PathBuf>,
+    /// Keep what calibration sees, for other trials on the same model
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save_stats: Option<PathBuf>,
     /// Set an option of a pass
     #[arg(long, value_name = "pass.key=value")]
     pub(crate) set: Vec<String>,
     /// How codes are stored: in 8-bit types, in ONNX's packed types, or as the floats they stand for
     #[arg(long, value_enum, default_value = "int8")]
     pub(crate) storage: StorageArg,
+    /// What the model takes and gives: floats, or where all readers and writers have the same codes, these
+    #[arg(long, value_enum, default_value = "float")]
+    pub(crate) io: IoArg,
     /// Write the weights into a file beside OUT
     #[arg(long)]
     pub(crate) external_data: bool,
@@ -208,6 +221,14 @@ impl Calibrator {
             Self::Entropy => "entropy",
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IoArg {
+    /// Floats
+    Float,
+    /// Codes
+    Quantized,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

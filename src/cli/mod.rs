@@ -4,6 +4,7 @@ mod args;
 mod compare;
 mod info;
 mod lists;
+mod places;
 mod quantize;
 mod usage;
 

@@ -1,24 +1,25 @@
 //! `onnxq IN OUT`: quantizes a model.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use onnxq_engine::Tract;
 use onnxq_ir::{Graph, Model, Origin};
-use onnxq_passes::{Exclude, ExcludeRule, Settings, Threshold};
+use onnxq_passes::{Selection, Settings, Threshold};
 use onnxq_plan::EngineError;
 
-use super::args::{DataArgs, QuantizeArgs};
-use super::{note, say};
+use super::args::{DataArgs, IoArg, QuantizeArgs};
+use super::{note, places, say};
 use crate::data::{DataOptions, Preprocess};
 use crate::driver::{self, Done, Job, Measured};
 use crate::error::Error;
-use crate::onnx::output::Destination;
 use crate::onnx::{self, ExternalData, WriteOptions, Written};
 use crate::progress::{Progress, Silent, Terminal};
 use crate::recipe::Recipe;
 use crate::report::{Report, Sizes};
 use crate::samples::Samples;
+use crate::statistics::{Kept, Lacking, Statistics};
 use crate::{refuse, synthesize, target};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
@@ -32,11 +33,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let bits = recipe.bits;
     target.weight_format(bits.weight).map_err(onnxq_passes::PassError::from)?;
     bits.activation.map(|bits| target.activation_format(bits)).transpose().map_err(onnxq_passes::PassError::from)?;
-    let rules = args.exclude.iter().map(|text| exclude_rule(text)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(output) = &args.output {
-        Destination::new(output).map_err(onnx::WriteError::from)?;
-        check_output(output, args.data.calib.iter().chain(&args.eval))?;
-    }
+    places::check(args, input)?;
     let mut model = onnx::read(input)?;
     if !recipe.is_none() {
         if let Some(reason) = refuse::reason(&model) {
@@ -44,8 +41,8 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
         }
         model.settle_defaults();
     }
-    check_rules(&model.graph, &args.exclude, &rules)?;
-    let settings = Settings { bits, storage: args.storage.into(), exclude: Exclude::new(rules) };
+    let selection = selection(args, &recipe, &model.graph)?;
+    let settings = Settings { bits, storage: args.storage.into(), selection };
     let before = onnx::encoded_len(&model)?;
     let done = quantize(args, model, &recipe, &target, &settings)?;
     let output = args.output.as_deref().or(args.dry_run.then_some(Path::new("nowhere")));
@@ -53,8 +50,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let after = onnx::encoded_len(&done.model)?;
     let report = Report::new(input, output, &recipe, &target, &settings, &done, Sizes { before, after });
     if args.dry_run {
-        say(&done.plan_text);
-        return gate(args, &recipe, &done, &report);
+        return dry_run(args, &recipe, &done, report);
     }
     gate(args, &recipe, &done, &report)?;
     write(args, &done.model, input, output)?;
@@ -62,16 +58,16 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// An output in place of the data would leave nothing to try again with. The model itself may be replaced.
-fn check_output<'a>(output: &Path, mut data: impl Iterator<Item = &'a PathBuf>) -> Result<(), Error> {
-    let place = output.canonicalize().ok();
-    let is_output = |data: &&PathBuf| place.is_some() && data.canonicalize().ok() == place;
-    match data.find(is_output) {
-        Some(data) => {
-            Err(Error::Option(format!("`{}` is the data and OUT at once; give OUT another name", data.display())))
-        }
-        None => Ok(()),
+/// Prints the plan; where nothing is quantized or the file would grow, that is refused as it would be without --dry-run.
+fn dry_run(args: &QuantizeArgs, recipe: &Recipe, done: &Done, report: Report) -> Result<(), Error> {
+    let report = report.with_plan(done);
+    if args.json {
+        say(&report.json());
+    } else {
+        let lines: Vec<String> = done.described.iter().map(ToString::to_string).chain([String::new()]).collect();
+        say(&lines.join("\n"));
     }
+    gate(args, recipe, done, &report)
 }
 
 /// The recipe with all that the command line changes in it.
@@ -88,6 +84,9 @@ fn recipe(args: &QuantizeArgs) -> Result<Recipe, Error> {
         if let Some(threshold) = threshold.filter(|_| asked.is_some() || recipe.has_pass("give-back")) {
             recipe.set(&format!("give-back.{key}={threshold}"))?;
         }
+    }
+    if args.io == IoArg::Quantized {
+        recipe.quantize_io()?;
     }
     for assignment in &args.set {
         recipe.set(assignment)?;
@@ -129,6 +128,8 @@ fn quantize(
         Some(samples) => Ok(samples.clone()),
         None => synthesized(&as_read, &shapes, args),
     };
+    let statistics = statistics(args, &model)?.map(RefCell::new);
+    let lacking = if args.stats.is_some() && calibration.is_none() { Lacking::Refuse } else { Lacking::Observe };
     let progress: &dyn Progress = if args.quiet || args.json { &Silent } else { &Terminal };
     let job = Job {
         recipe,
@@ -137,10 +138,33 @@ fn quantize(
         evaluator: &Tract,
         calibration: &open,
         evaluation: evaluation.as_ref(),
+        kept: statistics.as_ref().map(|statistics| Kept { statistics, lacking }),
         threads: threads(&args.data),
         progress,
     };
-    driver::run(model, &job).map_err(|error| advise(error, args, &as_read))
+    let done = driver::run(model, &job).map_err(|error| advise(error, args, &as_read))?;
+    if let (Some(path), Some(statistics)) = (&args.save_stats, &statistics) {
+        save(&statistics.borrow(), path, args)?;
+    }
+    Ok(done)
+}
+
+/// The statistics of former runs, or none yet where this run's are to be saved.
+fn statistics(args: &QuantizeArgs, model: &Model) -> Result<Option<Statistics>, Error> {
+    match &args.stats {
+        Some(path) => Statistics::read(path, model).map(Some),
+        None => args.save_stats.as_ref().map(|_| Statistics::new(model)).transpose(),
+    }
+}
+
+fn save(statistics: &Statistics, path: &Path, args: &QuantizeArgs) -> Result<(), Error> {
+    if !statistics.is_empty() {
+        return statistics.write(path);
+    }
+    if !args.quiet {
+        note("--save-stats: nothing was observed, so nothing was saved");
+    }
+    Ok(())
 }
 
 /// How many samples are made up where none are given.
@@ -216,57 +240,23 @@ pub(crate) fn input_shapes(args: &DataArgs) -> Result<BTreeMap<String, Vec<usize
     parsed.collect::<Result<_, _>>().map_err(|error| Error::Option(error.to_string()))
 }
 
-fn exclude_rule(text: &str) -> Result<ExcludeRule, Error> {
-    match text.strip_prefix("re:") {
-        None => Ok(ExcludeRule::Name(text.to_owned())),
-        Some(pattern) => regex::Regex::new(pattern)
-            .map(ExcludeRule::Pattern)
-            .map_err(|error| Error::Option(format!("`--exclude {text}`: {}", last_line(&error.to_string())))),
+/// What options and recipe say of nodes, found in the model as it was read.
+fn selection(args: &QuantizeArgs, recipe: &Recipe, graph: &Graph) -> Result<Selection, Error> {
+    let mut selection = Selection::new(graph);
+    for text in &args.include {
+        selection.include(text).map_err(|error| Error::Option(format!("`--include {text}`: {error}")))?;
     }
-}
-
-fn last_line(text: &str) -> &str {
-    let line = text.lines().last().unwrap_or(text);
-    line.strip_prefix("error: ").unwrap_or(line)
-}
-
-/// A rule that matches nothing is a slip of the pen.
-fn check_rules(graph: &Graph, texts: &[String], rules: &[ExcludeRule]) -> Result<(), Error> {
-    let names: Vec<String> = graph.op_ids().map(|op| onnxq_passes::names::label(graph, op)).collect();
-    for (text, rule) in texts.iter().zip(rules) {
-        if !names.iter().any(|name| rule.matches(name)) {
-            let near = nearest(text.strip_prefix("re:").unwrap_or(text), &names);
-            return Err(Error::Option(format!(
-                "`--exclude {text}` matches no node; the nearest are {}",
-                near.join(", ")
-            )));
-        }
+    for text in &args.exclude {
+        selection.exclude(text).map_err(|error| Error::Option(format!("`--exclude {text}`: {error}")))?;
     }
-    Ok(())
-}
-
-/// The names most like `wanted`, by the number of edits.
-fn nearest(wanted: &str, names: &[String]) -> Vec<String> {
-    let mut ranked: Vec<(usize, &String)> = names.iter().map(|name| (edits(wanted, name), name)).collect();
-    ranked.sort();
-    ranked.dedup();
-    ranked.into_iter().take(5).map(|(_, name)| format!("`{name}`")).collect()
-}
-
-/// Levenshtein's distance, by characters.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &y) in b.iter().enumerate() {
-            let cost = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = row[j + 1];
-            row[j + 1] = cost;
-        }
+    for own in &recipe.overrides {
+        selection.set(own).map_err(|error| Error::Definition {
+            kind: "recipe",
+            name: args.recipe.clone(),
+            reason: format!("override of `{}`: {error}", own.nodes),
+        })?;
     }
-    row[b.len()]
+    Ok(selection)
 }
 
 /// Refuses what is no gain.

@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::map::map_file;
 use super::output::{Destination, Staged};
-use super::proto::ModelProto;
+use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
 use super::scan;
 
 /// The name of the data file.
@@ -84,7 +84,7 @@ pub(super) fn stale_data(destination: &Destination, location: &str, inputs: &[Pa
         return Vec::new();
     }
     let of_inputs: Vec<PathBuf> =
-        inputs.iter().flat_map(|input| data_of(input)).chain(inputs.iter().cloned()).collect();
+        inputs.iter().flat_map(|input| data_files(input)).chain(inputs.iter().cloned()).collect();
     let own = destination.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let is_ours = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -95,17 +95,46 @@ pub(super) fn stale_data(destination: &Destination, location: &str, inputs: &[Pa
                 text.is_empty() || text.strip_prefix('.').is_some_and(|digits| digits.parse::<u32>().is_ok())
             })
     };
-    let old = data_of(destination.path()).into_iter();
+    let old = data_files(destination.path()).into_iter();
     old.filter(|path| is_ours(path) && !is_input(path, &of_inputs)).collect()
 }
 
-/// The files that the initializers of a model lie in; none where the file is no model.
-fn data_of(model: &Path) -> BTreeSet<PathBuf> {
+/// The files beside a model that tensors of it lie in, bodies and attributes included; none where the file is no model.
+pub fn data_files(model: &Path) -> BTreeSet<PathBuf> {
     let folder = model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Some(proto) = decode(model) else { return BTreeSet::new() };
-    let tensors = proto.graph.iter().flat_map(|graph| &graph.initializer);
-    let entries = tensors.flat_map(|tensor| &tensor.external_data).filter(|entry| entry.key() == "location");
-    entries.map(|entry| folder.join(entry.value())).collect()
+    let mut locations = BTreeSet::new();
+    if let Some(proto) = decode(model) {
+        proto.graph.iter().for_each(|graph| add_locations(graph, &mut locations));
+        proto.functions.iter().flat_map(|function| &function.node).for_each(|node| add_of_node(node, &mut locations));
+    }
+    locations.into_iter().map(|location| folder.join(location)).collect()
+}
+
+fn add_locations(graph: &GraphProto, locations: &mut BTreeSet<String>) {
+    graph.initializer.iter().for_each(|tensor| add_of_tensor(tensor, locations));
+    graph.node.iter().for_each(|node| add_of_node(node, locations));
+}
+
+fn add_of_node(node: &NodeProto, locations: &mut BTreeSet<String>) {
+    for attribute in &node.attribute {
+        attribute
+            .t
+            .iter()
+            .map(|tensor| &**tensor)
+            .chain(&attribute.tensors)
+            .for_each(|tensor| add_of_tensor(tensor, locations));
+        attribute
+            .g
+            .iter()
+            .map(|graph| &**graph)
+            .chain(&attribute.graphs)
+            .for_each(|graph| add_locations(graph, locations));
+    }
+}
+
+fn add_of_tensor(tensor: &TensorProto, locations: &mut BTreeSet<String>) {
+    let entries = tensor.external_data.iter().filter(|entry| entry.key() == "location");
+    locations.extend(entries.map(|entry| entry.value().to_owned()));
 }
 
 fn decode(model: &Path) -> Option<ModelProto> {

@@ -7,7 +7,8 @@ use onnxq_ir::{
 use super::carried::{CarriedAttribute, CarriedGraph, put, unpack};
 use super::proto::attribute_proto::AttributeType;
 use super::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
+    ValueInfoProto,
 };
 use super::{tensor, types};
 
@@ -36,6 +37,12 @@ pub(super) fn model(model: &Model) -> Result<ModelProto, EncodeError> {
     proto.opset_import = model.opsets.iter().map(opset_import).collect::<Result<_, _>>()?;
     let functions = model.functions.iter().map(|function| unpack(&function.encoded));
     proto.functions = functions.collect::<Result<_, _>>()?;
+    let is_added = |key: &str| model.metadata.iter().any(|(added, _)| added == key);
+    proto.metadata_props.retain(|entry| !is_added(entry.key()));
+    let added = model.metadata.iter().cloned();
+    proto
+        .metadata_props
+        .extend(added.map(|(key, value)| StringStringEntryProto { key: Some(key), value: Some(value) }));
     Ok(proto)
 }
 

@@ -8,6 +8,7 @@ mod data_file;
 mod encode;
 mod error;
 mod external;
+mod fingerprint;
 mod layout;
 mod map;
 pub mod output;
@@ -24,7 +25,9 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use data_file::data_files;
 pub use encode::EncodeError;
 pub use error::{ExternalProblem, ReadError, ReadProblem, TensorProblem};
+pub use fingerprint::{Fingerprint, fingerprint};
 pub use read::{decode_tensor, read, read_bytes};
 pub use write::{ExternalData, WriteError, WriteOptions, Written, encoded_len, to_bytes, write};

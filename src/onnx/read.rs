@@ -76,7 +76,7 @@ fn model(bytes: Bytes, folder: Folder) -> Result<Model, ReadProblem> {
     let functions = functions.into_iter().map(|function| reader.function(function, opset)).collect::<Result<_, _>>()?;
     // A version 0 that is there is told from a missing one by what is carried.
     let ir_version = proto.ir_version.take_if(|version| *version != 0).unwrap_or(0);
-    Ok(Model { ir_version, opsets, graph, functions, carried: pack(&proto) })
+    Ok(Model { ir_version, opsets, graph, functions, metadata: Vec::new(), carried: pack(&proto) })
 }
 
 /// The version of ONNX's own operators; before IR version 3 files could leave it out, which meant 1.

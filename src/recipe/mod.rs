@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use onnxq_passes::{Pass, PassInfo};
+use onnxq_passes::{Override, Pass, PassInfo};
 use onnxq_plan::Bits;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub struct Recipe {
     /// What is done, in order.
     #[serde(rename = "stage", default)]
     pub stages: Vec<Stage>,
+    /// What is different for single nodes.
+    #[serde(rename = "override", default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
 }
 
 /// One pass of a recipe.
@@ -89,6 +92,24 @@ impl Recipe {
             )));
         };
         calibrator.clone_into(&mut stage.pass);
+        Ok(())
+    }
+
+    /// Makes codes of inputs and outputs, as `--io quantized` does: two stages more.
+    pub fn quantize_io(&mut self) -> Result<(), Error> {
+        for (pass, behind) in [("output-sites", "select-sites"), ("quantize-io", "insert-qdq")] {
+            if self.stages.iter().any(|stage| stage.pass == pass) {
+                continue;
+            }
+            let Some(place) = self.stages.iter().position(|stage| stage.pass == behind) else {
+                return Err(Error::Option(format!(
+                    "recipe `{}` has no stage `{behind}`: `--io quantized` does not apply, leave it out",
+                    self.name
+                )));
+            };
+            let stage = Stage { pass: pass.to_owned(), calibrator: false, options: toml::Table::new() };
+            self.stages.insert(place + 1, stage);
+        }
         Ok(())
     }
 

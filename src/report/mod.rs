@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use onnxq_passes::{Coverage, Settings};
-use onnxq_plan::Target;
+use onnxq_plan::{Declined, DescribedSite, Port, Target};
 use serde::Serialize;
 
 use crate::driver::{Done, Measured, MeasuredOn};
@@ -63,6 +63,15 @@ pub struct DeclinedReport {
     pub reason: String,
 }
 
+/// A plan, as `--dry-run --json` prints it.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlanReport {
+    /// What is quantized, in the order of the graph.
+    pub sites: Vec<DescribedSite>,
+    /// The nodes that could have been and are not, with the reason.
+    pub float: Vec<DeclinedReport>,
+}
+
 /// Output quality, or why there is none.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
@@ -112,8 +121,14 @@ pub struct Report {
     pub quality: QualityReport,
     /// What each pass did.
     pub passes: Vec<PassReport>,
+    /// What became of float inputs and outputs, where codes were wanted there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io: Vec<Port>,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// The plan, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanReport>,
 }
 
 impl Report {
@@ -140,8 +155,17 @@ impl Report {
             left_float: left_float(done),
             quality: quality(&done.measured),
             passes: done.records.iter().map(pass_report).collect(),
+            io: done.plan.ports.clone(),
             notes: done.notes.clone(),
+            plan: None,
         }
+    }
+
+    /// The same report with the plan in it.
+    #[must_use]
+    pub fn with_plan(self, done: &Done) -> Self {
+        let float = done.plan.left_float.iter().map(declined_report).collect();
+        Self { plan: Some(PlanReport { sites: done.described.clone(), float }), ..self }
     }
 
     /// The report as JSON, one object.
@@ -181,17 +205,16 @@ fn quality(measured: &Measured) -> QualityReport {
     }
 }
 
+fn declined_report(declined: &Declined) -> DeclinedReport {
+    DeclinedReport { node: declined.site.clone(), operator: declined.op_type.clone(), reason: declined.reason.clone() }
+}
+
 fn pass_report(record: &crate::driver::Record) -> PassReport {
-    let declined = record.outcome.declined.iter().map(|declined| DeclinedReport {
-        node: declined.site.clone(),
-        operator: declined.op_type.clone(),
-        reason: declined.reason.clone(),
-    });
     PassReport {
         pass: record.pass,
         promise: record.promise.to_string(),
         rewrites: record.outcome.applied.len(),
         assigned: record.outcome.assigned,
-        declined: declined.collect(),
+        declined: record.outcome.declined.iter().map(declined_report).collect(),
     }
 }

@@ -35,6 +35,9 @@ impl Report {
             let head = if i == 0 { "left float" } else { "" };
             let _ = writeln!(text, "  {head:<10} {}: {}", counted(&group.operators), group.detail);
         }
+        for (i, port) in self.io.iter().enumerate() {
+            let _ = writeln!(text, "  {:<10} {port}", if i == 0 { "io" } else { "" });
+        }
         self.write_quality(&mut text);
         for note in &self.notes {
             let _ = writeln!(text, "  note       {note}");

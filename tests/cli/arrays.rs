@@ -46,16 +46,22 @@ pub(crate) fn npz(arrays: &[(&str, Vec<u8>)]) -> Vec<u8> {
 
 /// A float32 array of a `.npz` file: its shape and elements.
 pub(crate) fn read_floats(path: &Path, key: &str) -> (Vec<usize>, Vec<f32>) {
+    let (shape, bytes) = read(path, key, "<f4");
+    let elements = bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().expect("four bytes")));
+    let elements: Vec<f32> = elements.collect();
+    assert_eq!(elements.len(), shape.iter().product::<usize>());
+    (shape, elements)
+}
+
+/// An array of a `.npz` file, of this type: its shape and bytes.
+pub(crate) fn read(path: &Path, key: &str, descr: &str) -> (Vec<usize>, Vec<u8>) {
     let mut archive = zip::ZipArchive::new(File::open(path).expect("the file")).expect("an archive");
     let mut bytes = Vec::new();
     archive.by_name(&format!("{key}.npy")).expect("the key").read_to_end(&mut bytes).expect("an array");
     let end = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     let header = std::str::from_utf8(&bytes[10..end]).expect("a header");
-    assert!(header.contains("'<f4'") && header.contains("False"), "{header}");
+    assert!(header.contains(&format!("'{descr}'")) && header.contains("False"), "{header}");
     let shape = header.split_once("'shape': (").and_then(|(_, rest)| rest.split_once(')')).expect("a shape").0;
     let shape: Vec<usize> = shape.split(',').filter_map(|n| n.trim().parse().ok()).collect();
-    let elements = bytes[end..].chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().expect("four bytes")));
-    let elements: Vec<f32> = elements.collect();
-    assert_eq!(elements.len(), shape.iter().product::<usize>());
-    (shape, elements)
+    (shape, bytes.split_off(end))
 }

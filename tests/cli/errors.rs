@@ -210,6 +210,10 @@ fn recipes_and_targets() {
     folder.write("unknown_pass.toml", recipe("[[stage]]\npass = \"minimax\"\n"));
     folder.write("unknown_option.toml", recipe("[[stage]]\npass = \"minmax\"\noptions.sharp = 1\n"));
     folder.write("bad_bits.toml", recipe("").replace("w8a8", "w1a8"));
+    folder.write("override.toml", recipe("[[override]]\nnodes = \"/fc/Gem\"\nweight-bits = 4\n"));
+    folder.write("override_bits.toml", recipe("[[override]]\nnodes = \"/fc/Gemm\"\nweight-bits = \"flaot\"\n"));
+    folder.write("override_key.toml", recipe("[[override]]\nnodes = \"/fc/Gemm\"\nweights = 4\n"));
+    folder.write("override_empty.toml", recipe("[[override]]\nnodes = \"/fc/Gemm\"\n"));
     folder.write("syntax.toml", "name = \"mine\n");
     folder.write("binary.toml", [0xff, 0xfe, 0, 1]);
     let target = folder.run("targets ort-cpu").done().stdout;
@@ -222,6 +226,10 @@ fn recipes_and_targets() {
         "cnn_bn.onnx out.onnx --recipe unknown_pass.toml",
         "cnn_bn.onnx out.onnx --recipe unknown_option.toml",
         "cnn_bn.onnx out.onnx --recipe bad_bits.toml",
+        "cnn_bn.onnx out.onnx --recipe override.toml",
+        "cnn_bn.onnx out.onnx --recipe override_bits.toml",
+        "cnn_bn.onnx out.onnx --recipe override_key.toml",
+        "cnn_bn.onnx out.onnx --recipe override_empty.toml",
         "cnn_bn.onnx out.onnx --recipe syntax.toml",
         "cnn_bn.onnx out.onnx --recipe binary.toml",
         "cnn_bn.onnx out.onnx --target nonesuch",
@@ -258,8 +266,16 @@ fn options() {
         "cnn_bn.onnx out.onnx --calib good.npz --exclude /fc/Gem",
         "cnn_bn.onnx out.onnx --calib good.npz --exclude re:nonesuch",
         "cnn_bn.onnx out.onnx --calib good.npz --exclude re:(",
+        "cnn_bn.onnx out.onnx --calib good.npz --include /fc/Gem",
+        "cnn_bn.onnx out.onnx --calib good.npz --include op:conv",
+        "cnn_bn.onnx out.onnx --calib good.npz --include op:LSTM",
+        "cnn_bn.onnx out.onnx --calib good.npz --exclude op:Linear",
+        "cnn_bn.onnx out.onnx --calib good.npz --exclude /stem/Con..logits",
+        "cnn_bn.onnx out.onnx --calib good.npz --exclude logits../stem/Conv",
         "cnn_bn.onnx out.onnx --calib good.npz --input-shape pixels=1,1,28,28",
         "cnn_bn.onnx out.onnx --calib good.npz --storage packed",
+        "cnn_bn.onnx out.onnx --calib good.npz --io codes",
+        "cnn_bn.onnx out.onnx --recipe none --io quantized",
         "cnn_bn.onnx out.onnx --calib good.npz --samples 0",
         "cnn_bn.onnx out.onnx --calib good.npz --threads none",
         "cnn_bn.onnx out.onnx --calib good.npz --seed -1",

@@ -6,6 +6,7 @@
 mod arrays;
 mod determinism;
 mod errors;
+mod io;
 mod lists;
 mod models;
 mod odd_models;
@@ -15,4 +16,5 @@ mod quantize;
 mod round_trip;
 mod runtimes;
 mod simulation;
+mod statistics;
 mod tool;

@@ -87,6 +87,27 @@ fn the_input_may_be_the_output() {
     assert_eq!(inside["weight_types"], apart["weight_types"]);
 }
 
+/// What the model's tensors lie in is no place for the output, not even where a link leads there.
+#[test]
+fn the_weights_of_the_input_stay() {
+    let folder = Folder::with("weights-stay", &["cnn_bn.onnx", "calib.npz"]);
+    folder.run("cnn_bn.onnx apart.onnx --recipe none --external-data").done();
+    std::os::unix::fs::symlink("apart.onnx.data", folder.path("link.onnx")).expect("a link");
+    let before = folder.contents();
+    for (words, file, name) in [
+        ("apart.onnx apart.onnx.data --calib calib.npz", "apart.onnx.data", "OUT"),
+        ("apart.onnx ./link.onnx --bits w8", "./apart.onnx.data", "OUT"),
+        ("apart.onnx out.onnx --calib calib.npz --save-stats apart.onnx.data", "apart.onnx.data", "--save-stats"),
+    ] {
+        let outcome = folder.run(words);
+        let file = file.trim_start_matches("./");
+        let told = format!("{file}` is the weights of the model and {name} at once; give {name} another name\n");
+        assert_eq!(outcome.code, Some(2), "{words}");
+        assert!(outcome.stderr.ends_with(&told), "{words}: {}", outcome.stderr);
+        assert!(folder.contents() == before, "{words}: something changed");
+    }
+}
+
 /// A file made in place of a link, and one with the usual rights.
 #[test]
 fn links_and_rights() {

@@ -96,6 +96,34 @@ fn a_dry_run_prints_the_plan_and_writes_nothing() {
 }
 
 #[test]
+fn a_dry_run_prints_the_plan_as_json() {
+    let folder = folder("dry-run-json");
+    let words = "cnn_bn.onnx --dry-run --calib calib.npz --samples 4 --exclude re:blocks.0/";
+    let report = folder.run(&format!("{words} --json")).done().json();
+    let sites = report["plan"]["sites"].as_array().expect("a list");
+    assert_eq!(sites.len(), folder.run(words).done().stdout.lines().count(), "one line of text a site");
+    let find = |node: &str, slot: u64| {
+        let found = sites.iter().find(|site| site["node"] == node && site["slot"] == slot);
+        found.unwrap_or_else(|| panic!("{node} {slot}: {sites:?}"))
+    };
+    let activation = find("/fc/Gemm", 0);
+    assert_eq!((&activation["site"], &activation["operator"]), (&"operand".into(), &"Linear".into()));
+    assert_eq!((&activation["scheme"], &activation["axis"]), (&"u8 affine".into(), &serde_json::Value::Null));
+    assert!(activation["scale"][0].as_f64().is_some_and(|scale| scale > 0.0), "{activation}");
+    assert_eq!(activation["zero_point"].as_array().map(Vec::len), Some(1));
+    let weight = find("/fc/Gemm", 1);
+    assert_eq!((&weight["value"], &weight["axis"]), (&"fc.weight".into(), &0.into()));
+    assert_eq!(weight["scale"].as_array().map(Vec::len), Some(10));
+    assert!(sites.iter().any(|site| site["site"] == "output" && site["slot"].is_null()), "{sites:?}");
+    let float = report["plan"]["float"].as_array().expect("a list");
+    let excluded = serde_json::json!({ "node": "/blocks/blocks.0/pw/Conv", "operator": "Conv", "reason": "excluded: by --exclude" });
+    assert!(float.contains(&excluded), "{float:?}");
+    // Without --dry-run there is no plan in the report.
+    let report = folder.run(&format!("{CALIBRATED} --json")).done().json();
+    assert_eq!(report.get("plan"), None);
+}
+
+#[test]
 fn the_printed_recipe_is_a_recipe() {
     let folder = folder("print-recipe");
     let words = "--recipe int8 --bits w4a8 --calibrator percentile --set percentile.percentile=99.9";
@@ -192,6 +220,74 @@ fn excluded_nodes_stay_float() {
         .filter_map(serde_json::Value::as_str)
         .collect();
     assert!(nodes.contains(&"/fc/Gemm") && nodes.contains(&"/blocks/blocks.2/dw/Conv"), "{nodes:?}");
+}
+
+/// The nodes that a report says stayed float, by the short names of the reasons.
+fn left_float(report: &serde_json::Value) -> Vec<(&str, &str)> {
+    let groups = report["left_float"].as_array().expect("a list");
+    groups
+        .iter()
+        .flat_map(|group| group["nodes"].as_array().expect("a list").iter().map(move |node| (&group["reason"], node)))
+        .filter_map(|(reason, node)| Some((reason.as_str()?, node.as_str()?)))
+        .collect()
+}
+
+#[test]
+fn only_what_is_included_is_quantized() {
+    let folder = folder("include");
+    let report = folder.run(&format!("{CALIBRATED} --include op:Gemm --json")).done().json();
+    assert_eq!(report["quantized"], serde_json::json!({ "Linear": 1 }));
+    assert_eq!(left_float(&report).iter().filter(|(reason, _)| *reason == "not-included").count(), 22, "all Conv");
+    // A region, without a part of it; exclusion wins.
+    let region = "--include /stem/Conv../blocks/blocks.3/pw/Conv --exclude re:blocks.1/";
+    let report = folder.run(&format!("{CALIBRATED} {region} --json")).done().json();
+    let quantized = report["quantized"]["Conv"].as_u64().expect("a number");
+    assert!((2..10).contains(&quantized), "{}", report["quantized"]);
+    let left = left_float(&report);
+    assert!(left.contains(&("excluded", "/blocks/blocks.1/dw/Conv")), "{left:?}");
+    assert!(left.contains(&("not-included", "/blocks/blocks.5/dw/Conv")), "{left:?}");
+    assert!(left.contains(&("not-included", "/fc/Gemm")), "{left:?}");
+    folder.run(&format!("{CALIBRATED} --include op:Gemm --exclude /fc/Gemm")).refused();
+}
+
+/// A node that a pass has taken into another is known by the name that it has in the file.
+#[test]
+fn names_are_those_of_the_file() {
+    let folder = folder("names");
+    let report =
+        folder.run("deit_fmnist.onnx out.onnx --calib calib.npz --samples 4 --include re:qkv --json").done().json();
+    let both = report["quantized"]["Linear"].as_u64().expect("a number");
+    assert!(both > 0);
+    for node in ["MatMul", "Add"] {
+        let words = format!("deit_fmnist.onnx out.onnx --calib calib.npz --samples 4 --include re:qkv/{node}$ --json");
+        assert_eq!(folder.run(&words).done().json()["quantized"]["Linear"], both, "{node}");
+    }
+}
+
+#[test]
+fn a_recipe_overrides_single_nodes() {
+    let folder = folder("override");
+    let recipe = folder.run("--recipe int8 --print-recipe").done().stdout;
+    let own = "\n[[override]]\nnodes = \"op:Gemm\"\nweight-bits = 4\nactivation-symmetry = \"symmetric\"\n\n\
+               [[override]]\nnodes = \"re:blocks.0/\"\nactivation-bits = \"float\"\n\n\
+               [[override]]\nnodes = \"/blocks/blocks.2/dw/Conv\"\nweight-bits = \"float\"\n";
+    folder.write("own.toml", format!("{recipe}{own}"));
+    let plan = folder.run("cnn_bn.onnx --dry-run --calib calib.npz --samples 4 --recipe own.toml").done().stdout;
+    assert!(
+        plan.contains("Linear `/fc/Gemm` input 1 `fc.weight`: s4 symmetric per channel (axis 0), 10 channels"),
+        "{plan}"
+    );
+    assert!(
+        plan.lines().any(|line| line.starts_with("Linear `/fc/Gemm` input 0 ") && line.contains(": u8 symmetric, "))
+    );
+    assert!(!plan.contains("Conv `/blocks/blocks.2/dw/Conv`"), "{plan}");
+    let first = |line: &&str| line.starts_with("Conv `/blocks/blocks.0/");
+    assert!(plan.lines().any(|line| first(&line) && line.contains("input 1 ")), "weights stay in codes: {plan}");
+    assert!(!plan.lines().any(|line| first(&line) && line.contains("input 0 ")), "{plan}");
+    let printed = folder.run("--recipe own.toml --print-recipe").done().stdout;
+    folder.write("printed.toml", &printed);
+    assert_eq!(folder.run("--recipe printed.toml --print-recipe").done().stdout, printed);
+    assert!(printed.contains("[[override]]") && printed.contains("activation-bits = \"float\""), "{printed}");
 }
 
 #[test]

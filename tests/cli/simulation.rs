@@ -14,7 +14,7 @@ use onnxq::samples::Samples;
 use onnxq::target;
 use onnxq_engine::Tract;
 use onnxq_ir::{Model, ValueId};
-use onnxq_passes::{Exclude, ExcludeRule, Settings, Storage};
+use onnxq_passes::{Selection, Settings, Storage};
 use onnxq_plan::{Elements, Evaluator as _, Request};
 
 use crate::arrays::{floats, npz, read_floats};
@@ -69,11 +69,11 @@ pub(crate) fn options(path: PathBuf, samples: usize) -> DataOptions {
 fn quantize(model: &Path, calibration: &Path, (recipe, bits): (&str, &str), exclude: Option<&str>) -> Done {
     let model = read(model).expect("a sound model");
     let samples = Samples::open(&model.graph, &options(calibration.to_owned(), 32)).expect("sound data");
-    let settings = Settings {
-        bits: bits.parse().expect("bits"),
-        storage: Storage::Int8,
-        exclude: Exclude::new(exclude.into_iter().map(pattern).collect()),
-    };
+    let mut selection = Selection::new(&model.graph);
+    if let Some(pattern) = exclude {
+        selection.exclude(&format!("re:{pattern}")).expect("nodes");
+    }
+    let settings = Settings { bits: bits.parse().expect("bits"), storage: Storage::Int8, selection };
     let job = Job {
         recipe: &Recipe::load(recipe).expect("embedded"),
         target: &target::load("ort-cpu").expect("embedded"),
@@ -81,14 +81,11 @@ fn quantize(model: &Path, calibration: &Path, (recipe, bits): (&str, &str), excl
         evaluator: &Tract,
         calibration: &|_| Ok(samples.clone()),
         evaluation: Some(&samples.first(1)),
+        kept: None,
         threads: 2,
         progress: &Silent,
     };
     driver::run(model, &job).expect("it can be quantized")
-}
-
-fn pattern(text: &str) -> ExcludeRule {
-    ExcludeRule::Pattern(regex::Regex::new(text).expect("a pattern"))
 }
 
 /// The inputs of all samples, as one array.

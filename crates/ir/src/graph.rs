@@ -471,6 +471,14 @@ impl Graph {
         self.foreign_names.extend(names);
     }
 
+    /// Gives an input or output another type, as it is declared as well.
+    pub(crate) fn declare(&mut self, value: ValueId, tensor_type: &TensorType) {
+        for declared in self.inputs.iter_mut().chain(&mut self.outputs).filter(|declared| declared.value == value) {
+            declared.value_type = ValueType::Tensor(tensor_type.clone());
+        }
+        self.value_mut(value).value_type = ValueType::Tensor(tensor_type.clone());
+    }
+
     pub(crate) fn add_initializer(&mut self, value: ValueId) {
         self.initializers.push(value);
     }

@@ -40,6 +40,8 @@ pub struct Model {
     pub graph: Graph,
     /// The local functions, in file order.
     pub functions: Vec<Function>,
+    /// Metadata that passes add, by key; what the file has is carried, and gives way where the key is the same.
+    pub metadata: Vec<(String, String)>,
     /// What the reader keeps for the writer (producer, documentation, metadata and the like).
     pub carried: Carried,
 }

@@ -36,6 +36,7 @@ enum Edit {
     SetConstant { value: ValueId, tensor: Tensor },
     SetAttributes { op: OpId, attributes: Vec<Attribute> },
     SetType { value: ValueId, tensor_type: TensorType },
+    Declare { value: ValueId, tensor_type: TensorType },
     Changed(ValueId),
     Forget(ValueId),
     RemoveOp(OpId),
@@ -219,6 +220,17 @@ impl Patch {
         self.edits.push(Edit::SetType { value, tensor_type });
     }
 
+    /// Adds a value that an operator will be made to produce, named after `hint`.
+    pub fn produced(&mut self, graph: &Graph, hint: &str) -> ValueId {
+        let name = self.fresh(graph, hint);
+        self.add_value(Value::new(name, ValueType::Unknown, Origin::Produced))
+    }
+
+    /// Gives an input or output of the graph another type, in the file as well.
+    pub fn declare(&mut self, value: ValueId, tensor_type: TensorType) {
+        self.edits.push(Edit::Declare { value, tensor_type });
+    }
+
     /// Declares that a value is no longer what it was: its facts are void.
     pub fn changed(&mut self, value: ValueId) {
         self.edits.push(Edit::Changed(value));
@@ -322,6 +334,7 @@ impl Patch {
                 }
                 Edit::SetConstant { value: id, .. }
                 | Edit::SetType { value: id, .. }
+                | Edit::Declare { value: id, .. }
                 | Edit::Changed(id)
                 | Edit::Forget(id) => value(id)?,
                 Edit::SetAttributes { op: id, .. } | Edit::RemoveOp(id) => op(id)?,
@@ -371,6 +384,7 @@ fn apply_edit(graph: &mut Graph, edit: Edit, loose: &mut Vec<ValueId>) {
             graph.sync_captures(op);
         }
         Edit::SetType { value, tensor_type } => graph.set_type(value, tensor_type),
+        Edit::Declare { value, tensor_type } => graph.declare(value, &tensor_type),
         Edit::Changed(value) => graph.value_mut(value).version += 1,
         Edit::Forget(value) => loose.push(value),
         Edit::RemoveOp(op) => {
@@ -426,6 +440,7 @@ impl fmt::Display for Patch {
                 }
                 Edit::SetAttributes { op, .. } => writeln!(f, "{op:?} attributes")?,
                 Edit::SetType { value, tensor_type } => writeln!(f, "{value:?} : {tensor_type}")?,
+                Edit::Declare { value, tensor_type } => writeln!(f, "{value:?} declared {tensor_type}")?,
                 Edit::Changed(value) => writeln!(f, "{value:?} changed")?,
                 Edit::Forget(value) => writeln!(f, "- {value:?} if unused")?,
                 Edit::RemoveOp(op) => writeln!(f, "- {op:?}")?,

@@ -4,14 +4,16 @@
 //! samples were spread over threads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use onnxq_ir::{Graph, Model, ValueId};
 use onnxq_numerics::{ChannelHistogram, ChannelMinMax, Histogram, LogHistogram, MinMax};
+use serde::{Deserialize, Serialize};
 
 use crate::evaluator::{Elements, EngineError, Evaluator, Request, Sample, Shown, sweep};
 
 /// A statistic that can be gathered of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub enum Statistic {
     /// Smallest and largest element.
     Range,
@@ -27,8 +29,21 @@ pub enum Statistic {
     Elements,
 }
 
+impl fmt::Display for Statistic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Range => "range",
+            Self::Histogram => "histogram",
+            Self::LogHistogram => "histogram of octaves",
+            Self::ChannelRange(_) => "range per channel",
+            Self::ChannelHistogram(_) => "histogram per channel",
+            Self::Elements => "number of elements",
+        })
+    }
+}
+
 /// Which axis the channels are, counted from the last: 1 is the last, 2 the one before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct ChannelAxis(pub usize);
 
 impl ChannelAxis {
@@ -62,6 +77,11 @@ impl Needs {
         self.0.extend(other.0);
     }
 
+    /// All that is asked for, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (ValueId, Statistic)> + '_ {
+        self.0.iter().copied()
+    }
+
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -81,7 +101,7 @@ impl Needs {
 }
 
 /// A statistic of a value over all samples.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub enum Fact {
     /// Smallest and largest element.
     Range(MinMax),
@@ -107,6 +127,11 @@ impl Fact {
             Statistic::ChannelHistogram(_) => Self::ChannelHistogram(None),
             Statistic::Elements => Self::Elements(0),
         }
+    }
+
+    /// Whether this is what the statistic gathers.
+    pub fn is_of(&self, statistic: Statistic) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(&Self::new(statistic))
     }
 
     fn observe(&mut self, statistic: Statistic, shape: &[usize], elements: &[f32]) {
@@ -179,6 +204,19 @@ impl Facts {
     pub fn get(&self, graph: &Graph, value: ValueId, statistic: Statistic) -> Option<&Fact> {
         let (version, fact) = self.facts.get(&(value, statistic))?;
         (graph.try_value(value)?.version() == *version).then_some(fact)
+    }
+
+    /// Takes over what an earlier run over so many samples saw in a graph that was equal to this one.
+    pub fn recall(
+        &mut self,
+        graph: &Graph,
+        samples: usize,
+        known: impl IntoIterator<Item = (ValueId, Statistic, Fact)>,
+    ) {
+        self.samples = samples;
+        for (value, statistic, fact) in known {
+            self.facts.insert((value, statistic), (graph.value(value).version(), fact));
+        }
     }
 
     /// Range of a value, from whatever statistic has one.

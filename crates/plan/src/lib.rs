@@ -1,13 +1,16 @@
 //! What is to become of a graph, and what is known about it. Knows no engine, no file and no method.
 
+pub mod described;
 pub mod evaluator;
 pub mod facts;
 pub mod held_out;
 pub mod plan;
+pub mod port;
 pub mod site;
 pub mod target;
 pub mod trial;
 
+pub use described::DescribedSite;
 pub use evaluator::{
     Elements, EngineError, Evaluator, Inferred, Request, Runner, Sample, Session, Shown, UnsupportedOp, each_sample,
     sweep,
@@ -15,6 +18,7 @@ pub use evaluator::{
 pub use facts::{Carry, ChannelAxis, Fact, Facts, Needs, Statistic};
 pub use held_out::HeldOut;
 pub use plan::{Declined, End, Entry, Granularity, Plan, Planned, Quantizer, Scheme};
+pub use port::{Codes, Direction, Port, PortForm};
 pub use site::Site;
 pub use target::{BiasForm, Bits, OperatorKind, Placement, Target};
 pub use trial::{Deviation, Trials};

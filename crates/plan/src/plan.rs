@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use onnxq_ir::{Graph, OpId, ValueId};
+use onnxq_ir::{OpId, ValueId};
 use onnxq_numerics::{Base, IntFormat, LevelRule, Log, Symmetry, Uniform};
 
+use crate::port::Port;
 use crate::site::Site;
 use crate::target::{OperatorKind, Placement};
 
@@ -137,6 +138,8 @@ pub struct Plan {
     operators: BTreeMap<OpId, Planned>,
     /// Operators that could have been quantized and were not, with the reason.
     pub left_float: Vec<Declined>,
+    /// What became of the graph's float inputs and outputs, where codes were wanted there.
+    pub ports: Vec<Port>,
 }
 
 impl Plan {
@@ -171,6 +174,11 @@ impl Plan {
     /// Puts a site's entry into the plan.
     pub fn insert(&mut self, site: Site, entry: Entry) {
         self.entries.insert(site, entry);
+    }
+
+    /// Whether an operator is to be computed with codes.
+    pub fn is_computed(&self, op: OpId) -> bool {
+        self.operators.contains_key(&op)
     }
 
     /// How many operators of each kind are to be computed with codes.
@@ -220,41 +228,5 @@ impl Plan {
     /// Whether no site is quantized.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    /// The plan as a person reads it: one line a site, in the order of the graph.
-    pub fn describe(&self, graph: &Graph) -> String {
-        use fmt::Write as _;
-        let mut lines: Vec<(u64, String)> = Vec::new();
-        for (site, entry) in self.entries() {
-            let value = site.value(graph).map_or("(gone)", |value| graph.value(value).name());
-            let (order, at) = match site {
-                Site::Operand { op, slot } => {
-                    let node = graph.op(op);
-                    (node.order_key(), format!("{} `{}` input {slot}", node.op_type(), node.name()))
-                }
-                Site::Output(value) => {
-                    let order = graph.producer(value).map_or(0, |(op, _)| graph.op(op).order_key());
-                    (order, "output".to_owned())
-                }
-            };
-            let mut line = format!("{at} `{value}`: {}", entry.scheme);
-            match &entry.quantizer {
-                None => line.push_str(", no range"),
-                Some(Quantizer::Tensor(q)) => {
-                    let _ = write!(line, ", scale {:e}, zero point {}", q.scale(), q.zero_point());
-                }
-                Some(Quantizer::Channels { channels, .. }) => {
-                    let _ = write!(line, ", {} channels", channels.len());
-                }
-                Some(Quantizer::Log(q)) => {
-                    let _ = write!(line, ", scale {:e}", q.scale());
-                }
-                Some(Quantizer::Bias(_)) => {}
-            }
-            lines.push((order, line));
-        }
-        lines.sort_by_key(|(order, _)| *order);
-        lines.into_iter().map(|(_, line)| line + "\n").collect()
     }
 }

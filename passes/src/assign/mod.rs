@@ -10,6 +10,7 @@ pub(crate) mod deviation;
 pub(crate) mod kind;
 pub(crate) mod minmax;
 pub(crate) mod mse;
+pub(crate) mod output_sites;
 pub(crate) mod percentile;
 pub(crate) mod select_sites;
 pub(crate) mod without;

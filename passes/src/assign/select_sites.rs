@@ -18,7 +18,9 @@
 //! Annotate.
 //!
 //! # Declines
-//! - `excluded`: the user wants it float.
+//! - `excluded`: `--exclude` names it.
+//! - `not-included`: there are `--include`, and none names it.
+//! - `float-by-recipe`: an override of the recipe leaves it float.
 //! - `not-a-site`: neither target nor recipe quantizes this operator.
 //! - `no-chain`: a quantized output would stand alone, which costs more than it saves, or be an output of the graph.
 //! - `not-float32`: an operand has another type.
@@ -42,8 +44,9 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Chosen, Link};
 use super::kind::Candidate;
-use crate::names::node_names;
+use crate::overrides::Override;
 use crate::pass::{Context, Pass, PassError, Promise};
+use crate::select::{FLOAT_BY_RECIPE, Selected};
 
 /// What a recipe or `--set select-sites.KEY=VALUE` can set.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -107,21 +110,27 @@ impl Pass for SelectSites {
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
         let candidates: Vec<Candidate> = cx.ops().into_iter().filter_map(|op| Candidate::at(cx.graph(), op)).collect();
         let rules = self.rules(cx.target);
-        let (chosen, left) = choose(cx, &candidates, &rules);
+        let settings = cx.settings;
+        let selected = settings.selection.on(cx.graph());
+        let (chosen, left) = choose(cx, &selected, &candidates, &rules);
         let chain = Chain::among(cx.graph(), chosen);
         for (candidate, reason) in left.iter().chain(&chain.left) {
             leave(cx, candidate, reason);
         }
         let written = chain.written();
         for Link { candidate, planned } in &chain.kept {
+            let own = selected.own(candidate.op);
             let rule = rule_of(&rules, candidate.kind).expect("what was chosen has a rule");
-            self.want_operands(cx, candidate, rule, &written)?;
+            self.want_operands(cx, candidate, (rule, &own), &written)?;
             cx.plan.note_operator(candidate.op, planned.clone());
             for end in &planned.ends {
-                let scheme = match (end.shared, cx.settings.bits.activation) {
+                let scheme = match (end.shared, own.bits(settings.bits).activation) {
                     (_, None) => continue,
                     (Some(source), _) => Scheme::Shared(source),
-                    (None, Some(bits)) => activation_scheme(cx.target, rule.activation_bits.unwrap_or(bits))?,
+                    (None, Some(bits)) => {
+                        let bits = rule.activation_bits.filter(|_| own.activation_bits.is_none()).unwrap_or(bits);
+                        activation_scheme(cx.target, bits, &own)?
+                    }
                 };
                 cx.plan.want(Site::Output(end.value), scheme);
                 cx.assigned();
@@ -168,20 +177,21 @@ impl SelectSites {
         &self,
         cx: &mut Context<'_>,
         candidate: &Candidate,
-        rule: &Rule,
+        (rule, own): (&Rule, &Override),
         written: &BTreeSet<ValueId>,
     ) -> Result<(), PassError> {
-        let bits = cx.settings.bits;
+        let bits = own.bits(cx.settings.bits);
         let mut uniform = true;
         if let Some(bits) = bits.activation {
-            let bits = rule.activation_bits.map_or(bits, |own| own.max(bits));
+            let ruled = rule.activation_bits.filter(|_| own.activation_bits.is_none());
+            let bits = ruled.map_or(bits, |least| least.max(bits));
             let operands: Vec<(usize, ValueId)> = candidate.activation_values(cx.graph()).collect();
             for (slot, value) in operands {
                 if written.contains(&value) {
                     continue;
                 }
                 let scheme = match log_base(cx.graph(), value, rule.softmax) {
-                    None => activation_scheme(cx.target, bits)?,
+                    None => activation_scheme(cx.target, bits, own)?,
                     Some(base) => {
                         uniform = false;
                         Scheme::Log { bits, base, rule: self.softmax_levels.into() }
@@ -192,10 +202,10 @@ impl SelectSites {
             }
         }
         if let Some((slot, axis)) = candidate.weight {
-            let format = cx.target.weight_format(rule.weight_bits.unwrap_or(bits.weight))?;
+            let format = cx.target.weight_format(own.weight().or(rule.weight_bits).unwrap_or(bits.weight))?;
             let per_channel = cx.target.weights.granularity == WeightGranularity::Channel && cx.graph().opset() >= 13;
             let granularity = if per_channel { Granularity::Axis(axis) } else { Granularity::Tensor };
-            let symmetry = self.weight_symmetry.unwrap_or(cx.target.weights.symmetry);
+            let symmetry = own.weight_symmetry.or(self.weight_symmetry).unwrap_or(cx.target.weights.symmetry);
             cx.plan.want(Site::Operand { op: candidate.op, slot }, Scheme::Uniform { format, symmetry, granularity });
             cx.assigned();
         }
@@ -220,9 +230,10 @@ impl From<SoftmaxLevels> for LevelRule {
     }
 }
 
-fn activation_scheme(target: &Target, bits: u8) -> Result<Scheme, PassError> {
+fn activation_scheme(target: &Target, bits: u8, own: &Override) -> Result<Scheme, PassError> {
     let format = target.activation_format(bits)?;
-    Ok(Scheme::Uniform { format, symmetry: target.activations.symmetry, granularity: Granularity::Tensor })
+    let symmetry = own.activation_symmetry.unwrap_or(target.activations.symmetry);
+    Ok(Scheme::Uniform { format, symmetry, granularity: Granularity::Tensor })
 }
 
 /// The base, where the value is what a Softmax writes and the rule wants a logarithmic quantizer for that.
@@ -244,23 +255,25 @@ fn rule_of(rules: &BTreeMap<OperatorKind, Rule>, kind: OperatorKind) -> Option<&
 /// Splits the candidates into those with a rule and those that stay float, with the reason.
 fn choose(
     cx: &Context<'_>,
+    selected: &Selected<'_>,
     candidates: &[Candidate],
     rules: &BTreeMap<OperatorKind, Rule>,
 ) -> (Vec<Chosen>, Vec<(Candidate, &'static str)>) {
-    let weight_only = cx.settings.bits.activation.is_none();
     let mut chosen = Vec::new();
     let mut left = Vec::new();
     for candidate in candidates {
-        match rule_of(rules, candidate.kind) {
+        let weight_only = selected.own(candidate.op).bits(cx.settings.bits).activation.is_none();
+        match (rule_of(rules, candidate.kind), selected.leaves_float(candidate.op)) {
             _ if !candidate.is_float32(cx.graph()) => {
                 left.push((candidate.clone(), "not-float32: an operand is no float32"));
             }
-            None => left.push((candidate.clone(), "not-a-site: float by the rules of target or recipe")),
-            Some(_) if is_excluded(cx, candidate.op) => left.push((candidate.clone(), "excluded: by --exclude")),
-            Some(_) if weight_only && candidate.weight.is_none() => {
-                left.push((candidate.clone(), "not-a-site: activations stay float by --bits"));
+            (None, _) => left.push((candidate.clone(), "not-a-site: float by the rules of target or recipe")),
+            (Some(_), Some(reason)) => left.push((candidate.clone(), reason)),
+            (Some(_), None) if weight_only && candidate.weight.is_none() => {
+                let by_bits = cx.settings.bits.activation.is_none();
+                left.push((candidate.clone(), if by_bits { FLOAT_BY_BITS } else { FLOAT_BY_RECIPE }));
             }
-            Some(rule) => chosen.push(Chosen {
+            (Some(rule), None) => chosen.push(Chosen {
                 candidate: candidate.clone(),
                 // Where activations stay float there is no chain to join.
                 placement: if weight_only { Placement::Inputs } else { rule.placement },
@@ -271,9 +284,7 @@ fn choose(
     (chosen, left)
 }
 
-fn is_excluded(cx: &Context<'_>, op: OpId) -> bool {
-    node_names(cx.graph(), op).iter().any(|name| cx.settings.exclude.matches(name))
-}
+const FLOAT_BY_BITS: &str = "not-a-site: activations stay float by --bits";
 
 /// Says that an operator of the plan stays float after all.
 pub(crate) fn leave_op(cx: &mut Context<'_>, op: OpId, reason: &str) {
@@ -368,6 +379,16 @@ mod tests {
     #[test]
     fn excluded() {
         check_declined!("select-sites/excluded", "excluded: by --exclude");
+    }
+
+    #[test]
+    fn selection() {
+        check!("select-sites/selection");
+    }
+
+    #[test]
+    fn float_by_recipe() {
+        check_declined!("select-sites/float_by_recipe", "float-by-recipe: by an override of the recipe");
     }
 
     #[test]

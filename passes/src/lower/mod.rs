@@ -5,4 +5,5 @@ pub(crate) mod insert_qdq;
 pub(crate) mod legalize;
 pub(crate) mod log;
 pub(crate) mod opset;
+pub(crate) mod quantize_io;
 pub(crate) mod uniform;

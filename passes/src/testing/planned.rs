@@ -4,7 +4,8 @@
 //! - `first: PASS, PASS`: as there, but with one plan and one set of facts for all;
 //! - `options of PASS: KEY = VALUE`: options of one of those;
 //! - `target: NAME`: one of the targets that ship, `generic` where nothing is said; `max-opset: N` lowers its limit;
-//! - `bits: wXaY`, `storage: NAME`, `exclude: NAME` or `exclude: re:PATTERN`: as on the command line;
+//! - `bits: wXaY`, `storage: NAME`, `include: NODES`, `exclude: NODES`: as on the command line;
+//! - `override: { nodes = "NODES", ... }`: as in a recipe;
 //! - `samples: N`: how many seeded samples are observed, 4 where nothing is said.
 //!
 //! An Annotate pass may not change the model; the snapshot is the plan. Of an Exact one the outputs stay. What a Lossy
@@ -20,7 +21,7 @@ use onnxq_plan::{Bits, EngineError, Facts, HeldOut, Needs, Plan, Quantizer, Requ
 
 use super::{Fixture, Out, compare, difference, inputs, said, show, sound};
 use crate::pass::{Context, Outcome, Pass, PassError, Promise, Settings, View};
-use crate::{Exclude, ExcludeRule, PassInfo, Storage};
+use crate::{PassInfo, Selection, Storage};
 
 /// A fixture with all that a pass works on, before the pass runs.
 pub(crate) struct Scene {
@@ -50,9 +51,9 @@ impl Scene {
         let bits: Bits = one("bits").as_deref().unwrap_or("w8a8").parse().expect("bits");
         let storage =
             one("storage").map_or(Storage::Int8, |name| toml::Value::String(name).try_into().expect("a storage"));
-        let exclude = Exclude::new(said(text, "exclude").iter().map(|rule| exclude(rule)).collect());
+        let selection = selection(&fixture);
         let samples = one("samples").map_or(4, |count| count.parse().expect("a number"));
-        let settings = Settings { bits, storage, exclude };
+        let settings = Settings { bits, storage, selection };
         let first = said(text, "first").join(",");
         let float = fixture.model.clone();
         let (plan, facts) = (Plan::default(), Facts::default());
@@ -113,6 +114,16 @@ impl Scene {
             .unwrap_or_else(|error| panic!("{}: {error}", self.fixture.info.name));
     }
 
+    /// The model as text, numbers in full.
+    pub(crate) fn printed(&self) -> String {
+        print(&self.fixture.model, Weights::Hash)
+    }
+
+    /// The metadata that passes added.
+    pub(crate) fn metadata(&self) -> &[(String, String)] {
+        &self.fixture.model.metadata
+    }
+
     /// The graph as it is now.
     pub(crate) fn graph(&self) -> &Graph {
         &self.fixture.model.graph
@@ -143,7 +154,10 @@ impl Scene {
     /// The plan, and below it the scales of which there are several.
     fn described(&self) -> String {
         let graph = self.graph();
-        let mut text = self.plan.describe(graph);
+        let mut text = String::new();
+        for site in self.plan.describe(graph) {
+            writeln!(text, "{site}").expect("a string");
+        }
         for (site, entry) in self.plan.entries() {
             let value = site.value(graph).map_or("(gone)", |value| graph.value(value).name());
             match &entry.quantizer {
@@ -177,11 +191,20 @@ fn target(name: &str) -> Target {
     toml::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-fn exclude(rule: &str) -> ExcludeRule {
-    match rule.strip_prefix("re:") {
-        Some(pattern) => ExcludeRule::Pattern(regex::Regex::new(pattern).expect("a pattern")),
-        None => ExcludeRule::Name(rule.to_owned()),
+fn selection(fixture: &Fixture) -> Selection {
+    let mut selection = Selection::new(&fixture.model.graph);
+    let found = |outcome: Result<(), crate::NoSuchNodes>| outcome.unwrap_or_else(|error| panic!("{error}"));
+    for nodes in said(&fixture.text, "include") {
+        found(selection.include(&nodes));
     }
+    for nodes in said(&fixture.text, "exclude") {
+        found(selection.exclude(&nodes));
+    }
+    for table in said(&fixture.text, "override") {
+        let table: toml::Table = format!("own = {table}").parse().expect("TOML");
+        found(selection.set(&table["own"].clone().try_into().expect("an override")));
+    }
+    selection
 }
 
 /// Checks a fixture; returns what its snapshot shows.
@@ -257,7 +280,7 @@ fn close(a: &Out, b: &Out) -> bool {
 }
 
 /// The text with four digits for every number that has a fraction or an exponent.
-fn rounded(text: &str) -> String {
+pub(crate) fn rounded(text: &str) -> String {
     let number = regex::Regex::new(r"\b\d+(?:\.\d+(?:e-?\d+)?|e-?\d+)\b").expect("a pattern");
     number
         .replace_all(text, |found: &regex::Captures<'_>| {

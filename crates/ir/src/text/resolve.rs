@@ -21,6 +21,7 @@ pub(super) fn model(model: ModelSyntax, text: &str) -> Result<Model, ParseError>
         opsets: model.opsets,
         graph,
         functions: Vec::new(),
+        metadata: Vec::new(),
         carried: Carried::default(),
     })
 }
