@@ -13,6 +13,7 @@ use super::{note, say};
 use crate::data::{DataOptions, Preprocess};
 use crate::driver::{self, Done, Job};
 use crate::error::Error;
+use crate::lint::{Kernels, Lint};
 use crate::onnx::output::Destination;
 use crate::onnx::{self, ExternalData, WriteOptions, Written};
 use crate::progress::{Progress, Silent, Terminal};
@@ -29,6 +30,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     }
     let input = args.input.as_deref().ok_or_else(|| Error::Option("give a model".to_owned()))?;
     let target = target::load(&args.target)?;
+    let kernels = target.kernels.as_ref().map(|_| Kernels::of(&target)).transpose()?;
     let bits = recipe.bits;
     target.weight_format(bits.weight).map_err(onnxq_passes::PassError::from)?;
     bits.activation.map(|bits| target.activation_format(bits)).transpose().map_err(onnxq_passes::PassError::from)?;
@@ -51,7 +53,8 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let output = args.output.as_deref().or(args.dry_run.then_some(Path::new("nowhere")));
     let output = output.ok_or_else(|| Error::Option("give an output".to_owned()))?;
     let after = onnx::encoded_len(&done.model)?;
-    let report = Report::new(input, output, &recipe, &target, &settings, &done, Sizes { before, after });
+    let mut report = Report::new(input, output, &recipe, &target, &settings, &done, Sizes { before, after });
+    report.lint = kernels.map(|kernels| Lint::of(&done.model, &kernels, None).outlook());
     if args.dry_run {
         say(&done.plan_text);
         return gate(args, &recipe, &done, &report);

@@ -86,7 +86,10 @@ pub struct KernelRule {
     /// Whether input and output must share scale and zero point.
     #[serde(default)]
     pub same_grid: bool,
-    /// Whether it does not matter who reads the output.
+    /// The types of activations whose conversions stay where they are.
+    #[serde(default, deserialize_with = "types")]
+    pub leaves: Vec<ElementType>,
+    /// Whether conversions behind the output stay where they are.
     #[serde(default)]
     pub ignores_output: bool,
     /// Whether the operator is where a model's time goes: in float, behind conversions, it is slower than it was.

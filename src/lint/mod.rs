@@ -25,7 +25,7 @@ use serde::Serialize;
 
 pub use kernels::{Kernels, Level};
 pub use reason::Reason;
-pub use report::{Names, Report};
+pub use report::{Names, Outlook, Report};
 pub use version::{NoVersion, Version};
 
 use judge::Judged;

@@ -28,11 +28,39 @@ struct Group<'l> {
     nodes: Vec<&'l str>,
 }
 
+/// A prediction in short, for the report of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outlook {
+    /// One line: `20 MatMulIntegerToFloat, 1 QGemm, 0 stranded`.
+    #[serde(skip)]
+    pub line: String,
+    /// Integer kernels that compute.
+    pub kernels: BTreeMap<String, usize>,
+    /// Conversions that run.
+    pub running: Conversions,
+    /// Conversions that run for nothing.
+    pub stranded: Conversions,
+    /// What is slower than float.
+    pub warnings: usize,
+}
+
 impl Lint {
-    /// One line for a summary: `20 MatMulIntegerToFloat, 1 QGemm, 0 stranded`.
-    pub fn line(&self) -> String {
+    /// The prediction in short.
+    pub fn outlook(&self) -> Outlook {
         let kernels = if self.kernels.is_empty() { "no integer kernel".to_owned() } else { counted(&self.kernels) };
-        format!("{kernels}, {} stranded", self.stranded.total())
+        let warnings = self.findings.iter().filter(|finding| finding.level == Level::Warning).count();
+        let told = match warnings {
+            0 => String::new(),
+            1 => "; 1 warning, which `onnxq lint` tells".to_owned(),
+            _ => format!("; {warnings} warnings, which `onnxq lint` tells"),
+        };
+        Outlook {
+            line: format!("{kernels}, {} stranded{told}", self.stranded.total()),
+            kernels: self.kernels.clone(),
+            running: self.running,
+            stranded: self.stranded,
+            warnings,
+        }
     }
 
     /// The whole, as a person reads it.

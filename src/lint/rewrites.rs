@@ -27,6 +27,7 @@ pub(super) fn apply(sketch: &mut Sketch<'_>, kernels: &Kernels) -> AtLoad {
     if kernels.joins_matmul_and_add {
         join_matmul_and_add(sketch);
     }
+    fold_reshapes(sketch);
     split_dequantizers(sketch);
     move_dequantizers(sketch, &kernels.moves);
     move_quantizers(sketch, &kernels.moves);
@@ -105,6 +106,52 @@ fn joins_attention(sketch: &Sketch<'_>, node: NodeIx) -> bool {
     let moved = before(sketch.input(node, 0), "Reshape");
     let product = before(moved, "Transpose");
     before(before(product, "MatMul"), "Softmax").is_some()
+}
+
+/// A target of Reshape that is put together from constants and from sizes that the value has already becomes a constant, and
+/// whoever read a value for these sizes reads it no more.
+fn fold_reshapes(sketch: &mut Sketch<'_>) {
+    for reshape in sketch.of_kind("Reshape") {
+        let Some((x, target)) = sketch.input(reshape, 0).zip(sketch.input(reshape, 1)) else { continue };
+        let Some(concat) = sketch.written_by(target, "Concat") else { continue };
+        let parts = sketch.nodes[concat].inputs.iter().flatten().copied().enumerate();
+        let keeps = |(position, part): (usize, ValueIx)| {
+            sketch.values[part].fixed != Fixed::No || keeps_size(sketch, x, part, position)
+        };
+        if parts.map(keeps).all(|keeps| keeps) && sketch.only_reader(target).is_some() {
+            sketch.values[target].fixed = Fixed::Folded;
+            remove_unread(sketch, concat);
+        }
+    }
+}
+
+/// Whether one part of a Reshape's target (Shape, Gather, Unsqueeze) is the size that the reshaped value has in that place.
+fn keeps_size(sketch: &Sketch<'_>, x: ValueIx, part: ValueIx, position: usize) -> bool {
+    let before = |value: Option<ValueIx>, kind: &str| sketch.written_by(value?, kind);
+    let gather = before(Some(part), "Unsqueeze").and_then(|node| before(sketch.input(node, 0), "Gather"));
+    let Some(gather) = gather else { return false };
+    let index = sketch.input(gather, 1).map(|index| &sketch.values[index].fixed);
+    let is_at_position = matches!(index, Some(Fixed::Tensor(index)) if index.to_i64() == Some(vec![position as i64]));
+    let source = before(sketch.input(gather, 0), "Shape").and_then(|shape| sketch.input(shape, 0));
+    let size = |value: ValueIx| sketch.values[value].shape.as_ref().and_then(|shape| shape.get(position));
+    let is_same = |source: ValueIx| {
+        source == x || size(source).is_some_and(|dim| *dim != Dim::Unknown && Some(dim) == size(x))
+    };
+    is_at_position && source.is_some_and(is_same)
+}
+
+/// Removes a node and those in front of it that nobody else reads.
+fn remove_unread(sketch: &mut Sketch<'_>, node: NodeIx) {
+    let inputs = sketch.nodes[node].inputs.clone();
+    sketch.remove(node);
+    for value in inputs.into_iter().flatten() {
+        let is_unread = sketch.values[value].readers.is_empty() && !sketch.values[value].is_output;
+        if let Some(producer) = sketch.values[value].producer.filter(|_| is_unread)
+            && sketch.nodes[producer].outputs.len() == 1
+        {
+            remove_unread(sketch, producer);
+        }
+    }
 }
 
 /// Every reader gets a DequantizeLinear of its own.

@@ -59,12 +59,20 @@ pub(super) fn fuse(sketch: &Sketch<'_>, node: NodeIx, rule: &KernelRule) -> Resu
 /// The DequantizeLinear of every operand that must have one, and of no other.
 fn operands(sketch: &Sketch<'_>, node: NodeIx, rule: &KernelRule) -> Result<Vec<(usize, NodeIx)>, Reason> {
     let mut found = Vec::new();
+    if !rule.leaves.is_empty() {
+        let codes = sketch.dequantizer(node, 0).and_then(|dequantizer| sketch.codes(dequantizer));
+        if !codes.is_some_and(|element| rule.leaves.contains(&element)) {
+            return Err(Reason::NotWeightOnly);
+        }
+    }
     for (slot, value) in sketch.nodes[node].inputs.iter().enumerate() {
         let Some(value) = *value else { continue };
         match (rule.operands.includes(slot), sketch.dequantizer(node, slot)) {
             (true, Some(dequantizer)) => found.push((slot, dequantizer)),
             (true, None) => return Err(float_operand(sketch, slot, value)),
-            (false, Some(_)) if rule.operands == Operands::Weight && slot == 0 => return Err(Reason::NotWeightOnly),
+            (false, Some(_)) if rule.operands == Operands::Weight && slot == 0 && rule.leaves.is_empty() => {
+                return Err(Reason::NotWeightOnly);
+            }
             (false, _) => {}
         }
     }
@@ -103,14 +111,14 @@ fn types(sketch: &Sketch<'_>, rule: &KernelRule, operands: &[(usize, NodeIx)]) -
 
 /// The QuantizeLinear that read the outputs: one for each and nobody else, or none where the rule can do without.
 fn readers(sketch: &Sketch<'_>, node: NodeIx, rule: &KernelRule) -> Result<Vec<NodeIx>, Reason> {
-    if rule.ignores_output {
-        return Ok(Vec::new());
-    }
     let outputs: Vec<ValueIx> = sketch.nodes[node].outputs.iter().flatten().copied().collect();
     if let [y] = outputs[..]
         && let Some(activation) = lone_activation(sketch, y)
     {
         return swallowed(sketch, activation).map(|quantizer| vec![quantizer]);
+    }
+    if rule.ignores_output {
+        return Ok(Vec::new());
     }
     let per_output: Vec<Vec<NodeIx>> = outputs.iter().map(|&y| sketch.quantizers(y)).collect();
     if per_output.iter().all(Vec::is_empty) {
@@ -154,7 +162,8 @@ fn weight_only(sketch: &Sketch<'_>, node: NodeIx, dequantizer: NodeIx) -> Result
     };
     let (scale, zero_point) = sketch.grid(dequantizer);
     let codes = sketch.input(dequantizer, 0).expect("a DequantizeLinear reads codes");
-    let twins = sketch.values[codes].readers.len();
+    let scales = sketch.input(dequantizer, QuantizeLinear::SCALE).expect("a DequantizeLinear has a scale");
+    let is_shared = |value: ValueIx| sketch.values[value].readers.len() > 1;
     let rank = sketch.values[codes].shape.as_ref().map(Vec::len);
     let gemm = sketch.nodes[node].at.and_then(|op| Gemm::at(sketch.graph, op));
     match (&scale, view.block_size) {
@@ -162,8 +171,10 @@ fn weight_only(sketch: &Sketch<'_>, node: NodeIx, dequantizer: NodeIx) -> Result
         _ if rank != Some(2) => refuse("the weight has not two dimensions"),
         (Parameter::Computed, _) => refuse("the scale is no constant"),
         _ if zero_point == Parameter::Computed => refuse("the zero point is no constant"),
-        _ if twins > 1 => refuse("two operators read the weight"),
+        _ if is_shared(codes) => refuse("others read the weight too"),
+        _ if is_shared(scales) => refuse("another weight has the same scale tensor"),
         _ if gemm.is_some_and(|gemm| gemm.trans_a || gemm.trans_b) => refuse("it is transposed (transA or transB)"),
+        (Parameter::One(scale), _) if scale.rank() > 0 => refuse("its one scale is a vector"),
         (Parameter::Many, 0) if view.axis != 1 && view.axis != -1 => refuse("its scales lie along the inputs"),
         (Parameter::Many, size) if size > 0 && (view.axis != 0 || size < 16 || size & (size - 1) != 0) => {
             refuse("its blocks do not lie along axis 0 with a size of 16, 32, 64 ...")

@@ -28,6 +28,9 @@ impl Report {
             let _ = writeln!(text, "  {head:<10} {}: {}", counted(&group.operators), group.detail);
         }
         self.write_quality(&mut text);
+        if let Some(outlook) = &self.lint {
+            let _ = writeln!(text, "  lint       {}", outlook.line);
+        }
         for note in &self.notes {
             let _ = writeln!(text, "  note       {note}");
         }
