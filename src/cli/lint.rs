@@ -1,13 +1,9 @@
 //! `onnxq lint MODEL`: which integer kernels a runtime takes, and what is missing where it takes none.
 
-use onnxq_engine::Tract;
-use onnxq_ir::Model;
-use onnxq_plan::Evaluator as _;
-
 use super::args::LintArgs;
 use super::{note, say};
 use crate::error::Error;
-use crate::lint::{Kernels, Lint, Names};
+use crate::lint::{self, Kernels, Lint, Names};
 use crate::{onnx, target};
 
 /// Whether nothing warns.
@@ -18,7 +14,12 @@ pub(crate) fn run(args: &LintArgs) -> Result<bool, Error> {
     if let Some(defect) = onnxq_ir::verify(&model.graph).first() {
         return Err(Error::Option(format!("{}: is malformed: {defect}", args.model.display())));
     }
-    infer(&mut model, args);
+    if let Err(error) = lint::infer(&mut model)
+        && args.verbose
+        && !args.json
+    {
+        note(&format!("only the shapes that the file declares are known: {error}"));
+    }
     let lint = Lint::of(&model, &kernels, args.min_ort);
     let name = args.model.display().to_string();
     if args.json {
@@ -30,13 +31,4 @@ pub(crate) fn run(args: &LintArgs) -> Result<bool, Error> {
         say(&format!("{name} for {}\n{}", target.name, lint.text(names)));
     }
     Ok(!lint.warns())
-}
-
-/// Adds the shapes that the file does not say. Without them one fusion, MatMul and Add, may be missed.
-fn infer(model: &mut Model, args: &LintArgs) {
-    match Tract.infer(model) {
-        Ok(inferred) => inferred.into_iter().for_each(|known| model.graph.set_type(known.value, known.tensor_type)),
-        Err(error) if !args.json && args.verbose => note(&format!("only the shapes that the file declares are known: {error}")),
-        Err(_) => {}
-    }
 }

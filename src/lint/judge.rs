@@ -216,9 +216,8 @@ impl<'k> Judge<'_, 'k> {
     /// Whether a DequantizeLinear reads a constant with one dimension at most, such as a bias.
     fn is_vector(&self, dequantizer: NodeIx) -> bool {
         let codes = self.sketch.input(dequantizer, 0).map(|codes| &self.sketch.values[codes]);
-        codes.is_some_and(|codes| {
-            codes.fixed != Fixed::No && codes.shape.as_ref().is_some_and(|shape| shape.len() <= 1)
-        })
+        codes
+            .is_some_and(|codes| codes.fixed != Fixed::No && codes.shape.as_ref().is_some_and(|shape| shape.len() <= 1))
     }
 
     /// Whether a DequantizeLinear undoes what a QuantizeLinear just did, or makes floats of constant codes at every run.
@@ -239,8 +238,7 @@ impl<'k> Judge<'_, 'k> {
         let is_wasted = in_front.iter().any(|&dequantizer| self.is_stranded(dequantizer));
         let has_rule = missing.is_some();
         let is_gap = has_rule && behind && !in_front.is_empty();
-        let Missing { reason, is_product } =
-            missing.unwrap_or(Missing { reason: Reason::NoKernel, is_product: false });
+        let Missing { reason, is_product } = missing.unwrap_or(Missing { reason: Reason::NoKernel, is_product: false });
         if is_wasted || is_gap {
             let level = if is_product && is_wasted { Level::Warning } else { Level::Note };
             self.say(level, node, true, reason.clone());
@@ -275,7 +273,8 @@ fn dynamic_product(sketch: &Sketch<'_>, node: NodeIx) -> &'static str {
     };
     let Some(cast) = next(node, "Cast") else { return "MatMulInteger" };
     let Some(product) = next(cast, "Mul") else { return "MatMulInteger" };
-    let other = sketch.nodes[product].inputs.iter().flatten().copied().find(|&value| Some(value) != sketch.output(cast));
+    let other =
+        sketch.nodes[product].inputs.iter().flatten().copied().find(|&value| Some(value) != sketch.output(cast));
     let Some(scales) = other.and_then(|value| sketch.written_by(value, "Mul")) else { return "MatMulInteger" };
     let is_fixed = |value: Option<ValueIx>| value.is_some_and(|value| sketch.values[value].fixed != Fixed::No);
     let source = sketch.input(node, 0).and_then(|x| sketch.written_by(x, "DynamicQuantizeLinear"));

@@ -1,5 +1,7 @@
 //! What a runtime makes of quantized operators, as data: which integer kernels there are and what each asks for.
 
+use std::collections::BTreeMap;
+
 use onnxq_ir::ElementType;
 use onnxq_plan::Target;
 use serde::{Deserialize, Deserializer};
@@ -20,8 +22,8 @@ pub struct Kernels {
     pub runtime: String,
     /// What becomes of int8 activations.
     pub signed_activations: SignedActivations,
-    /// Operators that a pair of QuantizeLinear and DequantizeLinear crosses.
-    pub moves: Vec<String>,
+    /// Operators that a pair of QuantizeLinear and DequantizeLinear crosses, and from which opset on.
+    pub moves: BTreeMap<String, i64>,
     /// Whether a MatMul with a matrix and the Add of a bias become a Gemm.
     pub joins_matmul_and_add: bool,
     /// What is quantized when the model is loaded.
@@ -67,6 +69,9 @@ pub struct AtLoad {
 pub struct KernelRule {
     /// The operators.
     pub ops: Vec<String>,
+    /// The oldest version of ONNX's operators in which they have the kernel.
+    #[serde(default)]
+    pub min_opset: i64,
     /// The kernel where the output is quantized; `*` stands for the operator's name.
     pub becomes: Option<String>,
     /// The kernel where the output is float.
@@ -205,14 +210,16 @@ impl Kernels {
         let known = || KERNELS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         let refuse = |reason: String| Error::Definition { kind: "target", name: target.name.clone(), reason };
         let Some(name) = &target.kernels else {
-            let reason = format!("has no kernel rules to predict by; `kernels = \"NAME\"` in its file names some: {}", known());
+            let reason =
+                format!("has no kernel rules to predict by; `kernels = \"NAME\"` in its file names some: {}", known());
             return Err(refuse(reason));
         };
         let (_, text) = KERNELS
             .iter()
             .find(|(known, _)| known == name)
             .ok_or_else(|| refuse(format!("there are no kernel rules `{name}`; there are {}", known())))?;
-        toml::from_str(text).map_err(|error| Error::Broken(format!("kernel rules {name}: {}", toml_problem(text, &error))))
+        toml::from_str(text)
+            .map_err(|error| Error::Broken(format!("kernel rules {name}: {}", toml_problem(text, &error))))
     }
 
     /// The rules for an operator.

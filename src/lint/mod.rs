@@ -14,13 +14,13 @@ mod report;
 mod rewrites;
 mod select;
 mod sketch;
-#[cfg(test)]
-mod tests;
 mod version;
 
 use std::collections::BTreeMap;
 
+use onnxq_engine::Tract;
 use onnxq_ir::{Graph, Model};
+use onnxq_plan::{EngineError, Evaluator as _};
 use serde::Serialize;
 
 pub use kernels::{Kernels, Level};
@@ -149,4 +149,12 @@ impl Lint {
     pub fn warns(&self) -> bool {
         self.findings.iter().any(|finding| finding.level == Level::Warning)
     }
+}
+
+/// Gives a model the shapes that can be inferred. Without them one fusion, of MatMul and Add, may be missed.
+pub fn infer(model: &mut Model) -> Result<(), EngineError> {
+    for known in Tract.infer(model)? {
+        model.graph.set_type(known.value, known.tensor_type);
+    }
+    Ok(())
 }

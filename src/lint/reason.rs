@@ -35,7 +35,7 @@ pub enum Reason {
         /// Relu or Clip.
         op: String,
     },
-    /// Its activations are int8 and read by several.
+    /// Activations are int8, and their QuantizeLinear is read by several.
     SignedActivations,
     /// A type has no kernel.
     Width {
@@ -45,7 +45,15 @@ pub enum Reason {
         element: ElementType,
     },
     /// The types of operands and output do not go together.
-    TypesDiffer,
+    TypesDiffer {
+        /// Which they are.
+        types: String,
+    },
+    /// The operator is too old a version.
+    Opset {
+        /// The oldest opset with a kernel.
+        min: i64,
+    },
     /// A zero point is not written.
     NoZeroPoint {
         /// The operand.
@@ -110,7 +118,8 @@ impl Reason {
             Self::ActivationInFloat { .. } => "activation-in-float",
             Self::SignedActivations => "signed-activations",
             Self::Width { .. } => "width",
-            Self::TypesDiffer => "types-differ",
+            Self::TypesDiffer { .. } => "types-differ",
+            Self::Opset { .. } => "opset",
             Self::NoZeroPoint { .. } => "no-zero-point",
             Self::GridsDiffer => "grids-differ",
             Self::Factors => "factors",
@@ -138,12 +147,13 @@ impl Reason {
             Self::ActivationKept { op } => format!("the range of the QuantizeLinear behind its {op} goes beyond the {op}'s"),
             Self::ActivationInFloat { op } => format!("a {op} alone reads its output, and no QuantizeLinear reads the {op}"),
             Self::SignedActivations => {
-                "its activations are int8 and their QuantizeLinear has several readers: only with one do they become uint8, \
-                 which the kernel takes"
+                "activations are int8 and their QuantizeLinear has several readers: only with one do they become uint8, which \
+                 the kernel takes"
                     .to_owned()
             }
             Self::Width { slot, element } => format!("input {slot} is {element}, for which there is no kernel"),
-            Self::TypesDiffer => "the types of its inputs and its output do not go together".to_owned(),
+            Self::TypesDiffer { types } => format!("the types of its codes do not go together: {types}"),
+            Self::Opset { min } => format!("its kernel takes codes from opset {min} on"),
             Self::NoZeroPoint { slot } => format!("the DequantizeLinear of input {slot} has no zero point"),
             Self::GridsDiffer => "scale or zero point differ in front and behind, or a zero point is missing".to_owned(),
             Self::Factors => "alpha or beta is not 1".to_owned(),
@@ -168,16 +178,25 @@ impl Reason {
         match self {
             Self::NoKernel => "take the QuantizeLinear and DequantizeLinear around it out",
             Self::FloatOperand { .. } => "quantize that input as well, or leave the operator float",
-            Self::FloatConstant { .. } => "store that constant as codes with a DequantizeLinear, or leave the operator float",
+            Self::FloatConstant { .. } => {
+                "store that constant as codes with a DequantizeLinear, or leave the operator float"
+            }
             Self::FloatBias => "store the bias as int32 codes with a DequantizeLinear of scale s_x * s_w, axis 0",
             Self::BehindTranspose => "store the codes transposed, so that the DequantizeLinear stands right in front",
             Self::OutputFloat => "put QuantizeLinear and DequantizeLinear behind it, or leave it float",
             Self::OutputShared => "let all readers read behind the pair",
-            Self::ActivationKept { .. } => "give the QuantizeLinear the activation's range (zero point at its lower end)",
-            Self::ActivationInFloat { .. } => "put QuantizeLinear and DequantizeLinear behind the activation, or leave it float",
+            Self::ActivationKept { .. } => {
+                "give the QuantizeLinear the activation's range (zero point at its lower end)"
+            }
+            Self::ActivationInFloat { .. } => {
+                "put QuantizeLinear and DequantizeLinear behind the activation, or leave it float"
+            }
             Self::SignedActivations => "quantize activations as uint8",
             Self::Width { .. } => "use uint8 activations and int8 weights",
-            Self::TypesDiffer => "use uint8 for activations, int8 for weights, int32 for the bias",
+            Self::Opset { .. } => "raise the model's opset",
+            Self::TypesDiffer { .. } => {
+                "use uint8 for activations and constants that meet them, int8 for weights of products, int32 for their bias"
+            }
             Self::NoZeroPoint { .. } => "write the zero point, also where it is 0",
             Self::GridsDiffer => "give both the same scale and zero point, written out",
             Self::Factors => "multiply alpha and beta into the weights and the bias",

@@ -90,8 +90,7 @@ impl Lint {
         if !floats.is_empty() {
             let _ = writeln!(text, "  float      {} beside conversions", counted(&floats));
         }
-        let vectors =
-            if self.vectors > 0 { format!(", {} of them of vectors", self.vectors) } else { String::new() };
+        let vectors = if self.vectors > 0 { format!(", {} of them of vectors", self.vectors) } else { String::new() };
         let _ = writeln!(text, "  running    {}{vectors}", conversions(self.running));
         let _ = writeln!(text, "  stranded   {}", conversions(self.stranded));
     }
@@ -172,11 +171,11 @@ impl Group<'_> {
         let mut text = format!("{level}: {}: {}\n", self.what(), self.reason.why());
         let _ = writeln!(text, "  change   {}", self.reason.change());
         let shown = if names == Names::All { self.nodes.len() } else { FEW.min(self.nodes.len()) };
-        if shown > 0 {
-            let quoted: Vec<String> = self.nodes[..shown].iter().map(|node| format!("`{node}`")).collect();
-            let more = self.nodes.len() - shown;
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            let _ = writeln!(text, "  nodes    {}{more}", quoted.join(", "));
+        for (i, node) in self.nodes[..shown].iter().enumerate() {
+            let _ = writeln!(text, "  {:<8} `{node}`", if i == 0 { "nodes" } else { "" });
+        }
+        if shown < self.nodes.len() {
+            let _ = writeln!(text, "           and {} more (--verbose names them)", self.nodes.len() - shown);
         }
         text
     }

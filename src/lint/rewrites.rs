@@ -4,7 +4,7 @@
 //! DequantizeLinear of its own, pairs cross operators that only move elements, bias and weights are quantized, a Relu or Clip
 //! that a QuantizeLinear makes needless goes, int8 activations become uint8.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use onnxq_ir::ops::{Bound, Clip};
 use onnxq_ir::{Dim, ElementType, Tensor};
@@ -29,8 +29,11 @@ pub(super) fn apply(sketch: &mut Sketch<'_>, kernels: &Kernels) -> AtLoad {
     }
     fold_reshapes(sketch);
     split_dequantizers(sketch);
-    move_dequantizers(sketch, &kernels.moves);
-    move_quantizers(sketch, &kernels.moves);
+    let opset = sketch.graph.opset();
+    let moves: BTreeSet<&str> =
+        kernels.moves.iter().filter(|(_, since)| opset >= **since).map(|(op, _)| op.as_str()).collect();
+    move_dequantizers(sketch, &moves);
+    move_quantizers(sketch, &moves);
     let at_load = quantize_at_load(sketch, &kernels.quantizes_at_load.operators);
     drop_needless_activations(sketch);
     if kernels.signed_activations == SignedActivations::OneReader {
@@ -92,7 +95,8 @@ fn joined_add(sketch: &Sketch<'_>, node: NodeIx) -> Option<(NodeIx, ValueIx)> {
     let [_, n] = b else { return None };
     let one = Dim::Known(1);
     let is_row = c.len() == 1 && c[0] == *n && n.known().is_some();
-    let is_matrix = |m: &Dim| matches!(c, [rows, columns] if (*rows == one || rows == m) && (columns == n || *columns == one));
+    let is_matrix =
+        |m: &Dim| matches!(c, [rows, columns] if (*rows == one || rows == m) && (columns == n || *columns == one));
     match a {
         [m, _] => is_row || is_matrix(m),
         _ => is_row && a.iter().all(|dim| dim.known().is_some()) && !joins_attention(sketch, node),
@@ -134,9 +138,8 @@ fn keeps_size(sketch: &Sketch<'_>, x: ValueIx, part: ValueIx, position: usize) -
     let is_at_position = matches!(index, Some(Fixed::Tensor(index)) if index.to_i64() == Some(vec![position as i64]));
     let source = before(sketch.input(gather, 0), "Shape").and_then(|shape| sketch.input(shape, 0));
     let size = |value: ValueIx| sketch.values[value].shape.as_ref().and_then(|shape| shape.get(position));
-    let is_same = |source: ValueIx| {
-        source == x || size(source).is_some_and(|dim| *dim != Dim::Unknown && Some(dim) == size(x))
-    };
+    let is_same =
+        |source: ValueIx| source == x || size(source).is_some_and(|dim| *dim != Dim::Unknown && Some(dim) == size(x));
     is_at_position && source.is_some_and(is_same)
 }
 
@@ -194,7 +197,7 @@ fn insert_pair(sketch: &mut Sketch<'_>, like: NodeIx, value: ValueIx, readers: &
 }
 
 /// A DequantizeLinear in front of an operator that only moves elements gets a pair behind it.
-fn move_dequantizers(sketch: &mut Sketch<'_>, moves: &[String]) {
+fn move_dequantizers(sketch: &mut Sketch<'_>, moves: &BTreeSet<&str>) {
     for dequantizer in sketch.of_kind(DEQUANTIZE) {
         let Some(y) = sketch.output(dequantizer) else { continue };
         if !is_per_tensor(sketch, dequantizer) {
@@ -202,7 +205,9 @@ fn move_dequantizers(sketch: &mut Sketch<'_>, moves: &[String]) {
         }
         let mut waiting: Vec<NodeIx> = sketch.only_reader(y).into_iter().collect();
         while let Some(node) = waiting.pop() {
-            let Some(value) = sketch.output(node).filter(|_| moves.contains(&sketch.nodes[node].kind)) else { continue };
+            let Some(value) = sketch.output(node).filter(|_| moves.contains(sketch.nodes[node].kind.as_str())) else {
+                continue;
+            };
             if sketch.values[value].is_output && !sketch.values[value].readers.is_empty() {
                 continue;
             }
@@ -219,7 +224,7 @@ fn move_dequantizers(sketch: &mut Sketch<'_>, moves: &[String]) {
 }
 
 /// A QuantizeLinear behind an operator that only moves elements gets a pair in front of it.
-fn move_quantizers(sketch: &mut Sketch<'_>, moves: &[String]) {
+fn move_quantizers(sketch: &mut Sketch<'_>, moves: &BTreeSet<&str>) {
     for quantizer in sketch.of_kind(QUANTIZE) {
         if !is_per_tensor(sketch, quantizer) {
             continue;
@@ -227,7 +232,9 @@ fn move_quantizers(sketch: &mut Sketch<'_>, moves: &[String]) {
         let mut at = quantizer;
         loop {
             let Some(value) = sketch.input(at, 0).filter(|&value| sketch.only_reader(value).is_some()) else { break };
-            let Some(node) = sketch.values[value].producer.filter(|&node| moves.contains(&sketch.nodes[node].kind)) else {
+            let Some(node) =
+                sketch.values[value].producer.filter(|&node| moves.contains(sketch.nodes[node].kind.as_str()))
+            else {
                 break;
             };
             let Some(x) = sketch.input(node, 0) else { break };
@@ -330,7 +337,9 @@ pub(super) fn is_needless(sketch: &Sketch<'_>, activation: NodeIx, quantizer: No
     match kind {
         "Relu" => zero_point == low,
         "Clip" => {
-            let Some(clip) = sketch.nodes[activation].at.and_then(|op| Clip::at(sketch.graph, op)) else { return false };
+            let Some(clip) = sketch.nodes[activation].at.and_then(|op| Clip::at(sketch.graph, op)) else {
+                return false;
+            };
             let code = |bound: f32| (bound / scale).round_ties_even() as i64 + zero_point;
             let reaches_low = match clip.min {
                 Bound::Open => true,
@@ -355,7 +364,8 @@ fn make_unsigned(sketch: &mut Sketch<'_>) {
         let Some(dequantizer) = sketch.only_reader(codes).filter(|&node| sketch.nodes[node].kind == DEQUANTIZE) else {
             continue;
         };
-        let is_signed = |node: NodeIx| matches!(sketch.grid(node).1, Parameter::One(zero) if zero.element() == ElementType::I8);
+        let is_signed =
+            |node: NodeIx| matches!(sketch.grid(node).1, Parameter::One(zero) if zero.element() == ElementType::I8);
         if !is_signed(quantizer) || !is_signed(dequantizer) || sketch.grid(quantizer).1 != sketch.grid(dequantizer).1 {
             continue;
         }

@@ -21,13 +21,15 @@ pub(super) struct Fusion {
 
 /// What the rule makes of the node, or what it lacks.
 pub(super) fn fuse(sketch: &Sketch<'_>, node: NodeIx, rule: &KernelRule) -> Result<Fusion, Reason> {
+    if sketch.graph.opset() < rule.min_opset {
+        return Err(Reason::Opset { min: rule.min_opset });
+    }
     let dequantizers = operands(sketch, node, rule)?;
     types(sketch, rule, &dequantizers)?;
     let quantizers = readers(sketch, node, rule)?;
-    if let Some((_, first)) = dequantizers.first()
-        && quantizers.iter().any(|&quantizer| sketch.codes(quantizer) != sketch.codes(*first))
-    {
-        return Err(Reason::TypesDiffer);
+    let first = sketch.codes(dequantizers[0].1);
+    if let Some(&quantizer) = quantizers.iter().find(|&&quantizer| sketch.codes(quantizer) != first) {
+        return Err(types_differ(sketch, &dequantizers, Some(quantizer)));
     }
     let is_implicit = |&(slot, dequantizer): &(usize, NodeIx)| {
         rule.zero_points.contains(&slot)
@@ -100,13 +102,28 @@ fn types(sketch: &Sketch<'_>, rule: &KernelRule, operands: &[(usize, NodeIx)]) -
     if rule.types.iter().any(|types| fits(types, have.len())) {
         return Ok(());
     }
-    let wrong = (0..have.len()).find(|&i| !rule.types.iter().any(|types| fits(types, i + 1))).expect("one does not fit");
+    let wrong =
+        (0..have.len()).find(|&i| !rule.types.iter().any(|types| fits(types, i + 1))).expect("one does not fit");
     let element = have[wrong].expect("what is not known fits");
     Err(match wrong {
         0 if element == ElementType::I8 => Reason::SignedActivations,
         _ if element.bits() != 8 && element != ElementType::I32 => Reason::Width { slot: operands[wrong].0, element },
-        _ => Reason::TypesDiffer,
+        _ => types_differ(sketch, operands, None),
     })
+}
+
+/// Types that do not go together. Where int8 and uint8 activations meet, it is one's QuantizeLinear with several readers.
+fn types_differ(sketch: &Sketch<'_>, operands: &[(usize, NodeIx)], quantizer: Option<NodeIx>) -> Reason {
+    let is_activation = |node: NodeIx| sketch.input(node, 0).is_some_and(|x| sketch.values[x].fixed == Fixed::No);
+    let activations = operands.iter().map(|(_, node)| *node).filter(|&node| is_activation(node)).chain(quantizer);
+    let types: Vec<ElementType> = activations.filter_map(|node| sketch.codes(node)).collect();
+    if types.contains(&ElementType::I8) && types.contains(&ElementType::U8) {
+        return Reason::SignedActivations;
+    }
+    let name = |node: NodeIx| sketch.codes(node).map_or("?", ElementType::name);
+    let inputs: Vec<&str> = operands.iter().map(|(_, node)| name(*node)).collect();
+    let output = quantizer.map_or_else(String::new, |quantizer| format!(" and {} behind", name(quantizer)));
+    Reason::TypesDiffer { types: format!("{} in front{output}", inputs.join(", ")) }
 }
 
 /// The QuantizeLinear that read the outputs: one for each and nobody else, or none where the rule can do without.

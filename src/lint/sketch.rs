@@ -129,7 +129,8 @@ impl<'g> Sketch<'g> {
         {
             self.values[codes].element = Some(self.written_type(id));
         }
-        if let (QUANTIZE | DEQUANTIZE, Some(Some(x)), Some(Some(y))) = (kind.as_str(), inputs.first(), outputs.first()) {
+        if let (QUANTIZE | DEQUANTIZE, Some(Some(x)), Some(Some(y))) = (kind.as_str(), inputs.first(), outputs.first())
+        {
             let shape = self.values[*x].shape.clone();
             self.values[*y].shape = self.values[*y].shape.take().or(shape);
         }
@@ -292,7 +293,10 @@ impl<'g> Sketch<'g> {
     pub(super) fn share_grid(&self, a: NodeIx, b: NodeIx) -> bool {
         match (self.grid(a), self.grid(b)) {
             ((Parameter::One(s), Parameter::One(z)), (Parameter::One(t), Parameter::One(y))) => {
-                s.element() == t.element() && s.bytes() == t.bytes() && z.element() == y.element() && z.bytes() == y.bytes()
+                s.element() == t.element()
+                    && s.bytes() == t.bytes()
+                    && z.element() == y.element()
+                    && z.bytes() == y.bytes()
             }
             _ => false,
         }

@@ -6,6 +6,7 @@
 mod arrays;
 mod determinism;
 mod errors;
+mod lint;
 mod lists;
 mod models;
 mod odd_models;
