@@ -9,6 +9,7 @@ pub mod data;
 mod docs;
 pub mod driver;
 pub mod error;
+pub mod lint;
 pub mod measure;
 pub mod onnx;
 mod outputs;

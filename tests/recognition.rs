@@ -91,6 +91,7 @@ fn target() -> Target {
         name: "test".to_owned(),
         description: String::new(),
         max_opset: 28,
+        kernels: None,
         activations: TypeRule { signedness: CodeSign::Unsigned, bits: bits.clone(), symmetry: Symmetry::Affine },
         weights: WeightRule {
             packed: vec![4],

@@ -148,6 +148,7 @@ fn target() -> Target {
         name: "test".to_owned(),
         description: String::new(),
         max_opset: 28,
+        kernels: None,
         activations: TypeRule { signedness: CodeSign::Unsigned, bits: vec![4, 8], symmetry: Symmetry::Affine },
         weights: WeightRule {
             signedness: CodeSign::Signed,

@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use onnxq_passes::{Storage, Threshold};
 use onnxq_plan::Bits;
 
+use crate::lint::Version;
+
 const EXAMPLES: &str = "\
 Examples:
   onnxq model.onnx model.int8.onnx --calib samples.npz
@@ -19,8 +21,9 @@ Examples:
       print what would be quantized
   onnxq info model.onnx
   onnxq compare model.onnx out.onnx --calib test.npz
+  onnxq lint out.onnx --min-ort 1.18
 
-Exit code: 0 done; 1 the result was refused; 2 wrong input, data or option, or something that the
+Exit code: 0 done; 1 the result was refused, or lint warns; 2 wrong input, data or option, or something that the
 engine or the disk can't do; 70 a fault of onnxq itself.
 A model file named like a command is written ./info.";
 
@@ -47,6 +50,8 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Compare the outputs of two models on the same samples
     Compare(CompareArgs),
+    /// Predict the integer kernels that a runtime takes for a quantized model, and say what slows it down
+    Lint(LintArgs),
     /// List the passes, or print the manual of one
     Passes(ListArgs),
     /// List the recipes, or print one
@@ -187,6 +192,25 @@ pub(crate) struct CompareArgs {
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LintArgs {
+    /// The quantized model, anybody's
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// The runtime: a target's name (`onnxq targets`) or a .toml file
+    #[arg(long, value_name = "NAME|FILE", default_value = "ort-cpu")]
+    pub(crate) target: String,
+    /// The oldest release of the runtime that must load and compute the model, such as 1.18
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) min_ort: Option<Version>,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Name every node
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
 }
 
 #[derive(Debug, clap::Args)]

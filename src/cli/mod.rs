@@ -3,6 +3,7 @@
 mod args;
 mod compare;
 mod info;
+mod lint;
 mod lists;
 mod places;
 mod quantize;
@@ -36,6 +37,10 @@ fn run(args: Args) -> ExitCode {
     let outcome = match args.command {
         Some(Command::Info(info)) => info::run(&info),
         Some(Command::Compare(compare)) => compare::run(&compare),
+        Some(Command::Lint(args)) => match lint::run(&args) {
+            Ok(false) => return ExitCode::from(1),
+            outcome => outcome.map(|_| ()),
+        },
         Some(Command::Passes(list)) => lists::passes(&list),
         Some(Command::Recipes(list)) => lists::recipes(&list),
         Some(Command::Targets(list)) => lists::targets(&list),

@@ -14,6 +14,7 @@ use super::{note, places, say};
 use crate::data::{DataOptions, Preprocess};
 use crate::driver::{self, Done, Job, Measured};
 use crate::error::Error;
+use crate::lint::{Kernels, Lint};
 use crate::onnx::{self, ExternalData, WriteOptions, Written};
 use crate::progress::{Progress, Silent, Terminal};
 use crate::recipe::Recipe;
@@ -30,6 +31,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     }
     let input = args.input.as_deref().ok_or_else(|| Error::Option("give a model".to_owned()))?;
     let target = target::load(&args.target)?;
+    let kernels = target.kernels.as_ref().map(|_| Kernels::of(&target)).transpose()?;
     let bits = recipe.bits;
     target.weight_format(bits.weight).map_err(onnxq_passes::PassError::from)?;
     bits.activation.map(|bits| target.activation_format(bits)).transpose().map_err(onnxq_passes::PassError::from)?;
@@ -48,7 +50,8 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let output = args.output.as_deref().or(args.dry_run.then_some(Path::new("nowhere")));
     let output = output.ok_or_else(|| Error::Option("give an output".to_owned()))?;
     let after = onnx::encoded_len(&done.model)?;
-    let report = Report::new(input, output, &recipe, &target, &settings, &done, Sizes { before, after });
+    let mut report = Report::new(input, output, &recipe, &target, &settings, &done, Sizes { before, after });
+    report.lint = kernels.map(|kernels| Lint::of(&done.model, &kernels, None).outlook());
     if args.dry_run {
         return dry_run(args, &recipe, &done, report);
     }

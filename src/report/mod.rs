@@ -12,6 +12,7 @@ use onnxq_plan::{Declined, DescribedSite, Port, Target};
 use serde::Serialize;
 
 use crate::driver::{Done, Measured, MeasuredOn};
+use crate::lint::Outlook;
 use crate::measure::Quality;
 use crate::recipe::Recipe;
 
@@ -119,6 +120,9 @@ pub struct Report {
     pub left_float: Vec<LeftFloat>,
     /// How near the simulation is to the float model.
     pub quality: QualityReport,
+    /// What the target's runtime is predicted to make of the result, where its kernels are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lint: Option<Outlook>,
     /// What each pass did.
     pub passes: Vec<PassReport>,
     /// What became of float inputs and outputs, where codes were wanted there.
@@ -154,6 +158,7 @@ impl Report {
             quantized: done.plan.operator_counts().into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect(),
             left_float: left_float(done),
             quality: quality(&done.measured),
+            lint: None,
             passes: done.records.iter().map(pass_report).collect(),
             io: done.plan.ports.clone(),
             notes: done.notes.clone(),

@@ -39,6 +39,9 @@ impl Report {
             let _ = writeln!(text, "  {:<10} {port}", if i == 0 { "io" } else { "" });
         }
         self.write_quality(&mut text);
+        if let Some(outlook) = &self.lint {
+            let _ = writeln!(text, "  lint       {}", outlook.line);
+        }
         for note in &self.notes {
             let _ = writeln!(text, "  note       {note}");
         }

@@ -7,6 +7,7 @@ mod arrays;
 mod determinism;
 mod errors;
 mod io;
+mod lint;
 mod lists;
 mod models;
 mod odd_models;

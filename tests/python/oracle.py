@@ -209,6 +209,67 @@ def tensors(message: Message) -> Iterator[onnx.TensorProto]:
                 yield from tensors(part)
 
 
+def command_optimize(args: argparse.Namespace) -> tuple[list, bool]:
+    """What the runtime makes of each model before it runs it, without what depends on the machine's caches and vectors."""
+    results = []
+    for model, out in zip(args.models[::2], args.models[1::2], strict=True):
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = out
+        options.log_severity_level = 3
+        error = None
+        try:
+            ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as caught:  # Each library has its own family of errors.
+            error = str(caught)
+        results.append({"model": model, "ok": error is None, "error": error})
+    return results, all(result["ok"] for result in results)
+
+
+def command_quantize(args: argparse.Namespace) -> tuple[dict, bool]:
+    """onnxruntime's own quantizer with the settings that people use; samples come from an .npz, or are random."""
+    import logging
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+
+    logging.disable(logging.WARNING)
+    per_channel = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "per_channel": True}
+    products = ["MatMul", "Gemm", "Conv"]
+    settings = {
+        "default": {},
+        "per-channel": per_channel,
+        "operators": per_channel | {"quant_format": QuantFormat.QOperator},
+        "unsigned-weights": {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QUInt8},
+        "inputs": per_channel
+        | {"op_types_to_quantize": products, "extra_options": {"OpTypesToExcludeOutputQuantization": products}},
+        "16-bit": {"activation_type": QuantType.QUInt16, "weight_type": QuantType.QInt8},
+    }
+
+    class Samples(CalibrationDataReader):
+        def __init__(self):
+            inputs = session(args.model, "all").get_inputs()
+            if args.data:
+                data = load(args.data)
+                feeds = [{x.name: data[x.name][i : i + 1] for x in inputs} for i in range(args.samples)]
+            else:
+                random = np.random.default_rng(0)
+                shape = lambda x: [n if isinstance(n, int) else 1 for n in x.shape]
+                feeds = [
+                    {x.name: random.standard_normal(shape(x)).astype(np.float32) for x in inputs}
+                    for _ in range(args.samples)
+                ]
+            self.feeds = iter(feeds)
+
+        def get_next(self):
+            return next(self.feeds, None)
+
+    if args.setting.startswith("dynamic"):
+        unsigned = args.setting == "dynamic-unsigned-weights"
+        quantize_dynamic(args.model, args.out, weight_type=QuantType.QUInt8 if unsigned else QuantType.QInt8)
+    else:
+        quantize_static(args.model, args.out, Samples(), **settings[args.setting])
+    return {"out": args.out}, True
+
+
 def command_parse(args: argparse.Namespace) -> tuple[list, bool]:
     results = []
     for i, file in enumerate(args.texts):
@@ -264,6 +325,16 @@ def parser() -> argparse.ArgumentParser:
 
     equal = add("equal", command_equal, "whether the two files of each pair hold the same message")
     equal.add_argument("listing", help="a text file: a pair of paths a line, with a tab between")
+
+    optimize = add("optimize", command_optimize, "write the graphs that onnxruntime makes of models")
+    optimize.add_argument("models", nargs="+", help="a model and the file to write, and so on")
+
+    quantize = add("quantize", command_quantize, "quantize a model with onnxruntime's own quantizer")
+    quantize.add_argument("setting", help="default, per-channel, operators, unsigned-weights, inputs, 16-bit, dynamic ...")
+    quantize.add_argument("model")
+    quantize.add_argument("out")
+    quantize.add_argument("--data", help="an .npz with a key for each input; random numbers without it")
+    quantize.add_argument("--samples", type=int, default=2)
 
     parse = add("parse", command_parse, "read ONNX's textual syntax and check the model")
     parse.add_argument("texts", nargs="+")

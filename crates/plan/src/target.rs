@@ -13,6 +13,8 @@ pub struct Target {
     pub description: String,
     /// The newest version of ONNX's operators that the runtime loads.
     pub max_opset: i64,
+    /// The rules by which `onnxq lint` predicts the runtime's kernels, where there are some.
+    pub kernels: Option<String>,
     /// What activations may be.
     pub activations: TypeRule,
     /// What weights may be.

@@ -1,0 +1,160 @@
+//! Predicts which integer kernels a runtime takes for a quantized model, without the runtime, and says what is missing
+//! where it takes none.
+//!
+//! The way: a light copy of the graph (`sketch`), what the runtime itself changes first (`rewrites`), each operator against
+//! the rules of the target's kernels (`kernels`, `select`), then what is left over: conversions that run, and operators that
+//! stay float between them (`judge`). Knows nothing of how the model was made: it works on anybody's file.
+
+mod judge;
+pub mod kernels;
+pub mod optimized;
+mod reason;
+mod releases;
+mod report;
+mod rewrites;
+mod select;
+mod sketch;
+mod version;
+
+use std::collections::BTreeMap;
+
+use onnxq_engine::Tract;
+use onnxq_ir::{Graph, Model};
+use onnxq_plan::{EngineError, Evaluator as _};
+use serde::Serialize;
+
+pub use kernels::{Kernels, Level};
+pub use reason::Reason;
+pub use report::{Names, Outlook, Report};
+pub use version::{NoVersion, Version};
+
+use judge::Judged;
+use sketch::Sketch;
+
+/// What becomes of one operator that has codes on a side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The node's name, or its first output's.
+    pub node: String,
+    /// The operator.
+    pub operator: String,
+    /// The integer kernel, or why there is none.
+    pub kernel: Result<String, Reason>,
+}
+
+/// Something to say of an operator, or of the file where there is no node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it weighs.
+    pub level: Level,
+    /// The node's name, or its first output's.
+    pub node: Option<String>,
+    /// The operator.
+    pub operator: String,
+    /// Whether the operator stays float.
+    pub is_float: bool,
+    /// What there is to say.
+    pub reason: Reason,
+}
+
+/// QuantizeLinear and DequantizeLinear, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Conversions {
+    /// QuantizeLinear.
+    pub quantize: usize,
+    /// DequantizeLinear.
+    pub dequantize: usize,
+}
+
+impl Conversions {
+    /// Both together.
+    pub fn total(self) -> usize {
+        self.quantize + self.dequantize
+    }
+}
+
+/// What is predicted of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lint {
+    /// The operators with codes on a side, in the order in which they run; bodies behind their owners.
+    pub verdicts: Vec<Verdict>,
+    /// Integer kernels that compute.
+    pub kernels: BTreeMap<String, usize>,
+    /// Operators that move codes or pick some.
+    pub moving: BTreeMap<String, usize>,
+    /// Conversions that run.
+    pub running: Conversions,
+    /// DequantizeLinear among them of constants with one dimension, which cost next to nothing.
+    pub vectors: usize,
+    /// Conversions that run for nothing: a pair with no integer kernel on a side, a weight dequantized for float.
+    pub stranded: Conversions,
+    /// What there is to say.
+    pub findings: Vec<Finding>,
+}
+
+impl Lint {
+    /// The prediction for a model; `oldest` is the oldest release that must do with it.
+    pub fn of(model: &Model, kernels: &Kernels, oldest: Option<Version>) -> Self {
+        let mut lint = Self::default();
+        lint.add_graph(&model.graph, None, kernels, oldest);
+        lint.weigh(kernels);
+        if let Some(oldest) = oldest {
+            lint.findings.extend(releases::findings(model, kernels, oldest));
+        }
+        lint
+    }
+
+    fn add_graph(&mut self, graph: &Graph, around: Option<&Sketch<'_>>, kernels: &Kernels, oldest: Option<Version>) {
+        let sketch = Sketch::of(graph, around);
+        self.add(judge::judge(sketch.clone(), kernels, oldest));
+        for op in graph.op_ids() {
+            graph.op(op).bodies().for_each(|body| self.add_graph(body, Some(&sketch), kernels, oldest));
+        }
+    }
+
+    fn add(&mut self, judged: Judged) {
+        self.verdicts.extend(judged.verdicts);
+        self.findings.extend(judged.findings);
+        for (kernel, moves) in judged.kernels {
+            *if moves { &mut self.moving } else { &mut self.kernels }.entry(kernel).or_insert(0) += 1;
+        }
+        self.running.quantize += judged.running.quantize;
+        self.running.dequantize += judged.running.dequantize;
+        self.vectors += judged.vectors;
+        self.stranded.quantize += judged.stranded.quantize;
+        self.stranded.dequantize += judged.stranded.dequantize;
+    }
+
+    /// Sets conversions against integer kernels.
+    fn weigh(&mut self, rules: &Kernels) {
+        let conversions = self.running.total() - self.vectors;
+        let kernels: usize = self.kernels.values().sum();
+        if conversions as f64 > rules.max_conversions * kernels.max(1) as f64 {
+            self.findings.push(Finding {
+                level: Level::Warning,
+                node: None,
+                operator: String::new(),
+                is_float: false,
+                reason: Reason::Conversions { conversions, kernels },
+            });
+        }
+    }
+
+    /// Whether the model has anything quantized at all.
+    pub fn is_quantized(&self) -> bool {
+        !self.kernels.is_empty() || !self.moving.is_empty() || self.running.total() > 0
+    }
+
+    /// Whether something is slower than float or does not load.
+    pub fn warns(&self) -> bool {
+        self.findings.iter().any(|finding| finding.level == Level::Warning)
+    }
+}
+
+/// Gives a model the shapes that can be inferred. Without them one fusion, of MatMul and Add, may be missed.
+pub fn infer(model: &mut Model) -> Result<(), EngineError> {
+    for known in Tract.infer(model)? {
+        model.graph.set_type(known.value, known.tensor_type);
+    }
+    Ok(())
+}
