@@ -1,13 +1,14 @@
 //! IR to messages: all but where weights go and how the whole is framed.
 
 use onnxq_ir::{
-    Attribute, AttributeValue, Declared, Graph, Model, Op, OpId, OpsetImport, Origin, RECOGNISED, Tensor, ValueId,
+    Attribute, AttributeValue, Declared, Function, Graph, Model, Op, OpId, OpsetImport, Origin, RECOGNISED, Tensor,
+    ValueId,
 };
 
 use super::carried::{CarriedAttribute, CarriedGraph, put, unpack};
 use super::proto::attribute_proto::AttributeType;
 use super::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
 };
 use super::{tensor, types};
 
@@ -34,9 +35,37 @@ pub(super) fn model(model: &Model) -> Result<ModelProto, EncodeError> {
         proto.ir_version = Some(model.ir_version);
     }
     proto.opset_import = model.opsets.iter().map(opset_import).collect::<Result<_, _>>()?;
-    let functions = model.functions.iter().map(|function| unpack(&function.encoded));
-    proto.functions = functions.collect::<Result<_, _>>()?;
+    proto.functions = model.functions.iter().map(function).collect::<Result<_, _>>()?;
     Ok(proto)
+}
+
+/// A local function: as it was read, unless it was raised to another version of ONNX's own operators.
+fn function(function: &Function) -> Result<FunctionProto, EncodeError> {
+    let mut proto: FunctionProto = unpack(&function.encoded)?;
+    let body = &function.body;
+    let mut is_raised = false;
+    for import in proto.opset_import.iter_mut().filter(|import| matches!(import.domain(), "" | "ai.onnx")) {
+        is_raised |= import.version() != body.opset();
+        import.version = Some(body.opset());
+    }
+    if is_raised {
+        let (_, order) = frame(body)?;
+        let constants = body.initializers().iter().map(|&value| constant_node(body, value));
+        proto.node = constants.chain(order.into_iter().map(|op| node(body, op))).collect::<Result<_, _>>()?;
+    }
+    Ok(proto)
+}
+
+/// A constant as a node: functions have no initializers.
+fn constant_node(body: &Graph, value: ValueId) -> Result<NodeProto, EncodeError> {
+    let tensor = initializer_tensor(body, value).cloned();
+    let value_attribute = tensor.map(|tensor| attribute(&Attribute::new("value", AttributeValue::Tensor(tensor))));
+    Ok(NodeProto {
+        op_type: Some("Constant".to_owned()),
+        output: names(body, &[Some(value)]),
+        attribute: value_attribute.into_iter().collect::<Result<_, _>>()?,
+        ..NodeProto::default()
+    })
 }
 
 fn opset_import(import: &OpsetImport) -> Result<OperatorSetIdProto, EncodeError> {

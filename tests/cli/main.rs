@@ -9,6 +9,7 @@ mod errors;
 mod lists;
 mod models;
 mod odd_models;
+mod old_versions;
 mod oracle;
 mod output_safety;
 mod quantize;

@@ -183,6 +183,12 @@ impl Patch {
         }
     }
 
+    /// Adds a value, named after `hint`, that [`Patch::produce`] gives a producer.
+    pub fn produced(&mut self, graph: &Graph, hint: &str) -> ValueId {
+        let name = self.fresh(graph, hint);
+        self.add_value(Value::new(name, ValueType::Unknown, Origin::Produced))
+    }
+
     /// Makes `op` the producer of `value`, in `slot`.
     pub fn produce(&mut self, op: OpId, slot: usize, value: ValueId) {
         self.edits.push(Edit::SetOutput { op, slot, value });
