@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use onnxq_ir::{Model, Tensor, ValueId};
-use onnxq_passes::{Context, Coverage, Outcome, Promise, Settings, View};
+use onnxq_passes::{Context, Coverage, Outcome, PassError, Promise, Settings, View};
 use onnxq_plan::{DescribedSite, Evaluator, Facts, HeldOut, Needs, Plan, Request, Sample, Target, Trials};
 
 use crate::error::Error;
@@ -111,7 +111,7 @@ const TRIED_SAMPLES: usize = MEASURED_SAMPLES;
 /// Runs the recipe.
 pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
     let steps = job.recipe.steps()?;
-    let mut run = Run::start(model, job);
+    let mut run = Run::start(raised(model, job.recipe)?, job);
     run.judged = steps.iter().any(|step| step.pass.judges());
     for (i, step) in steps.iter().enumerate() {
         run.gather(&steps[i..])?;
@@ -142,6 +142,22 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
         samples,
         notes: run.notes,
     })
+}
+
+/// The model in a version that has codes at all. Passes and engine so know no older forms; what more a plan needs is the
+/// matter of a pass.
+fn raised(mut model: Model, recipe: &Recipe) -> Result<Model, Error> {
+    const FIRST_WITH_CODES: i64 = 10;
+    let opset = model.graph.opset();
+    if recipe.is_none() || opset >= FIRST_WITH_CODES {
+        return Ok(model);
+    }
+    onnxq_ir::ops::opset::convert(&mut model, FIRST_WITH_CODES).map_err(|error| PassError::Opset {
+        form: "QuantizeLinear",
+        need: FIRST_WITH_CODES,
+        reason: error.to_string(),
+    })?;
+    Ok(model)
 }
 
 struct Run<'a> {

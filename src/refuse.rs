@@ -1,17 +1,19 @@
 //! Models that are not done yet: refused, never done wrong.
 
+use onnxq_ir::ops::opset;
 use onnxq_ir::{ElementType, Graph, Model};
 
 /// Why a model can't be quantized yet, or nothing.
 pub fn reason(model: &Model) -> Option<String> {
     let opset = model.graph.opset();
-    if opset < OLDEST_OPSET {
+    let (oldest, newest) = (opset::RANGE.start(), opset::RANGE.end());
+    if opset < *oldest {
         return Some(format!(
-            "opset {opset} is older than {OLDEST_OPSET}, which is not done yet: convert it first, for example with onnx.version_converter"
+            "opset {opset} is older than {oldest}, which is not done yet: convert it first, for example with onnx.version_converter"
         ));
     }
-    if opset > NEWEST_OPSET {
-        return Some(format!("opset {opset} is newer than {NEWEST_OPSET}, the newest known here"));
+    if opset > *newest {
+        return Some(format!("opset {opset} is newer than {newest}, the newest known here"));
     }
     if let Some(defect) = onnxq_ir::verify(&model.graph).first() {
         return Some(format!("is malformed: {defect}"));
@@ -23,12 +25,6 @@ pub fn reason(model: &Model) -> Option<String> {
         format!("`{name}` is {element}; such models are not done yet: give the float32 model that it was made from")
     })
 }
-
-/// The version whose operators are known.
-const NEWEST_OPSET: i64 = 28;
-
-/// QuantizeLinear came with opset 10.
-const OLDEST_OPSET: i64 = 10;
 
 /// The first operator that computes with codes.
 fn quantized_operator(graph: &Graph) -> Option<String> {

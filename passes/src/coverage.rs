@@ -26,7 +26,9 @@ impl Coverage {
     pub fn of(graph: &Graph, plan: &Plan, facts: &Facts) -> Self {
         let mut coverage = Self::default();
         for op in graph.op_ids() {
-            let Some(candidate) = Candidate::at(graph, op).filter(|candidate| candidate.kind.has_macs()) else { continue };
+            let Some(candidate) = Candidate::at(graph, op).filter(|candidate| candidate.kind.has_macs()) else {
+                continue;
+            };
             let macs = candidate.macs(graph, facts).unwrap_or(0);
             coverage.macs += macs;
             if candidate.operands().all(|slot| is_code(graph, plan, op, slot)) {

@@ -13,17 +13,17 @@ mod reparam;
 pub mod select;
 pub mod storage;
 pub mod table;
-pub mod threshold;
 #[cfg(test)]
 mod testing;
+pub mod threshold;
 
 pub use coverage::Coverage;
 pub use overrides::Override;
 pub use pass::{Context, Outcome, Pass, PassError, Promise, Settings, View};
 pub use select::{NoSuchNodes, Selection};
 pub use storage::Storage;
-pub use threshold::Threshold;
 pub use table::{OptionsError, PASSES, PassInfo};
+pub use threshold::Threshold;
 
 /// The example of the instructions compiles.
 #[cfg(doctest)]

@@ -3,6 +3,7 @@
 //! A pass is a struct whose fields are its options. The driver asks it what it needs to know, gathers that in one run
 //! over the data together with what later passes need, and runs it.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use onnxq_ir::{Applied, Graph, Model, OpId, Patch, PatchError, Tensor, ValueId};
@@ -32,6 +33,9 @@ impl std::fmt::Display for Promise {
         })
     }
 }
+
+/// The first operator version whose QuantizeLinear and DequantizeLinear have an axis.
+pub(crate) const CHANNEL_SCALES: i64 = 13;
 
 /// Why a pass can't go on.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +116,8 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     /// Samples to try plans out on, where there are any.
     pub trials: Option<&'a dyn Trials>,
+    /// Whether weights may have a scale per channel, once asked.
+    channel_scales: OnceCell<Result<(), String>>,
     outcome: Outcome,
 }
 
@@ -138,7 +144,17 @@ impl<'a> Context<'a> {
         target: &'a Target,
         settings: &'a Settings,
     ) -> Self {
-        Self { model, plan, facts, constants, target, settings, trials: None, outcome: Outcome::default() }
+        Self {
+            model,
+            plan,
+            facts,
+            constants,
+            target,
+            settings,
+            trials: None,
+            channel_scales: OnceCell::new(),
+            outcome: Outcome::default(),
+        }
     }
 
     /// The same, with samples to try plans out on.
@@ -161,9 +177,24 @@ impl<'a> Context<'a> {
     /// Applies a patch to the main graph and records it. An empty one is nothing.
     pub fn apply(&mut self, patch: Patch) -> Result<(), PassError> {
         if !patch.is_empty() {
+            self.channel_scales.take();
             self.outcome.applied.push(patch.apply(&mut self.model.graph)?);
         }
         Ok(())
+    }
+
+    /// Whether the model has, or can be raised to, the operator version in which a scale per channel came; `Err` says why not.
+    pub fn channel_scales(&self) -> Result<(), &str> {
+        let outcome = self.channel_scales.get_or_init(|| {
+            if self.graph().opset() >= CHANNEL_SCALES {
+                return Ok(());
+            }
+            if self.target.max_opset < CHANNEL_SCALES {
+                return Err(format!("target `{}` loads no opset above {}", self.target.name, self.target.max_opset));
+            }
+            onnxq_ir::ops::opset::convert(&mut self.model.clone(), CHANNEL_SCALES).map_err(|error| error.to_string())
+        });
+        outcome.as_ref().copied().map_err(String::as_str)
     }
 
     /// Records a change of the whole model that is no patch, such as another opset.

@@ -1,14 +1,15 @@
 //! IR to messages: all but where weights go and how the whole is framed.
 
 use onnxq_ir::{
-    Attribute, AttributeValue, Declared, Graph, Model, Op, OpId, OpsetImport, Origin, RECOGNISED, Tensor, ValueId,
+    Attribute, AttributeValue, Declared, Function, Graph, Model, Op, OpId, OpsetImport, Origin, RECOGNISED, Tensor,
+    ValueId,
 };
 
 use super::carried::{CarriedAttribute, CarriedGraph, put, unpack};
 use super::proto::attribute_proto::AttributeType;
 use super::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
-    ValueInfoProto,
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, ValueInfoProto,
 };
 use super::{tensor, types};
 
@@ -35,8 +36,7 @@ pub(super) fn model(model: &Model) -> Result<ModelProto, EncodeError> {
         proto.ir_version = Some(model.ir_version);
     }
     proto.opset_import = model.opsets.iter().map(opset_import).collect::<Result<_, _>>()?;
-    let functions = model.functions.iter().map(|function| unpack(&function.encoded));
-    proto.functions = functions.collect::<Result<_, _>>()?;
+    proto.functions = model.functions.iter().map(function).collect::<Result<_, _>>()?;
     let is_added = |key: &str| model.metadata.iter().any(|(added, _)| added == key);
     proto.metadata_props.retain(|entry| !is_added(entry.key()));
     let added = model.metadata.iter().cloned();
@@ -44,6 +44,35 @@ pub(super) fn model(model: &Model) -> Result<ModelProto, EncodeError> {
         .metadata_props
         .extend(added.map(|(key, value)| StringStringEntryProto { key: Some(key), value: Some(value) }));
     Ok(proto)
+}
+
+/// A local function: as it was read, unless it was raised to another version of ONNX's own operators.
+fn function(function: &Function) -> Result<FunctionProto, EncodeError> {
+    let mut proto: FunctionProto = unpack(&function.encoded)?;
+    let body = &function.body;
+    let mut is_raised = false;
+    for import in proto.opset_import.iter_mut().filter(|import| matches!(import.domain(), "" | "ai.onnx")) {
+        is_raised |= import.version() != body.opset();
+        import.version = Some(body.opset());
+    }
+    if is_raised {
+        let (_, order) = frame(body)?;
+        let constants = body.initializers().iter().map(|&value| constant_node(body, value));
+        proto.node = constants.chain(order.into_iter().map(|op| node(body, op))).collect::<Result<_, _>>()?;
+    }
+    Ok(proto)
+}
+
+/// A constant as a node: functions have no initializers.
+fn constant_node(body: &Graph, value: ValueId) -> Result<NodeProto, EncodeError> {
+    let tensor = initializer_tensor(body, value).cloned();
+    let value_attribute = tensor.map(|tensor| attribute(&Attribute::new("value", AttributeValue::Tensor(tensor))));
+    Ok(NodeProto {
+        op_type: Some("Constant".to_owned()),
+        output: names(body, &[Some(value)]),
+        attribute: value_attribute.into_iter().collect::<Result<_, _>>()?,
+        ..NodeProto::default()
+    })
 }
 
 fn opset_import(import: &OpsetImport) -> Result<OperatorSetIdProto, EncodeError> {

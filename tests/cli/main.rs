@@ -11,6 +11,7 @@ mod lint;
 mod lists;
 mod models;
 mod odd_models;
+mod old_versions;
 mod oracle;
 mod output_safety;
 mod quantize;

@@ -268,6 +268,28 @@ def command_quantize(args: argparse.Namespace) -> tuple[dict, bool]:
     else:
         quantize_static(args.model, args.out, Samples(), **settings[args.setting])
     return {"out": args.out}, True
+def command_same(args: argparse.Namespace) -> tuple[dict, bool]:
+    rows = [line.split("\t") for line in Path(args.listing).read_text(encoding="utf-8").splitlines() if line]
+    different = []
+    for a, b, data in rows:
+        why = output_difference(a, b, load(data))
+        if why:
+            different.append({"a": a, "b": b, "why": why})
+    return {"pairs": len(rows), "different": different}, not different
+
+
+def output_difference(a: str, b: str, feeds: dict[str, np.ndarray]) -> str | None:
+    """Where two models give other outputs for the same inputs, a few units in the last place aside."""
+    try:
+        left, right = (session(model, "none").run(None, feeds) for model in (a, b))
+    except Exception as caught:  # The runtime has its own family of errors.
+        return str(caught)
+    for i, (l, r) in enumerate(zip(left, right, strict=True)):
+        if (l.shape, l.dtype) != (r.shape, r.dtype):
+            return f"output {i}: {l.dtype}{l.shape} | {r.dtype}{r.shape}"
+        if not np.allclose(l, r, rtol=1e-6, atol=1e-6, equal_nan=True):
+            return f"output {i} differs"
+    return None
 
 
 def command_parse(args: argparse.Namespace) -> tuple[list, bool]:
@@ -335,6 +357,8 @@ def parser() -> argparse.ArgumentParser:
     quantize.add_argument("out")
     quantize.add_argument("--data", help="an .npz with a key for each input; random numbers without it")
     quantize.add_argument("--samples", type=int, default=2)
+    same = add("same", command_same, "whether the two models of each row give the same outputs")
+    same.add_argument("listing", help="a text file: two models and an .npz of inputs a line, with tabs between")
 
     parse = add("parse", command_parse, "read ONNX's textual syntax and check the model")
     parse.add_argument("texts", nargs="+")

@@ -318,10 +318,9 @@ fn node(names: &Names<'_>, id: OpId, halves: HalfFloats) -> Result<pb::NodeProto
         }
         slots
     };
-    // tract takes a missing value for a float64.
-    let zero = (op.is("ConstantOfShape") && op.attributes().is_empty())
-        .then(|| Attribute::new("value", AttributeValue::Tensor(Tensor::new(vec![1], vec![0.0f32]))));
-    let attribute = op.attributes().iter().chain(&zero).map(|attribute| attribute_proto(names, id, attribute, halves));
+    let implied = implied(names.graph, id);
+    let attribute =
+        op.attributes().iter().chain(&implied).map(|attribute| attribute_proto(names, id, attribute, halves));
     Ok(pb::NodeProto {
         input: list(names.graph.inputs_of(id)),
         output: list(names.graph.outputs_of(id)),
@@ -335,6 +334,21 @@ fn node(names: &Names<'_>, id: OpId, halves: HalfFloats) -> Result<pb::NodeProto
         })?,
         ..Default::default()
     })
+}
+
+/// What goes without saying in ONNX, and must be said to tract.
+fn implied(graph: &Graph, id: OpId) -> Option<Attribute> {
+    let op = graph.op(id);
+    // A missing value would be a float64.
+    if op.is("ConstantOfShape") && op.attributes().is_empty() {
+        return Some(Attribute::new("value", AttributeValue::Tensor(Tensor::new(vec![1], vec![0.0f32]))));
+    }
+    // The default of version 11 would hold. Computed factors are taken for those of a larger size.
+    if op.is("Resize") && graph.opset() < 11 {
+        let mode = onnxq_ir::ops::nearest_below_11(graph, id).unwrap_or("floor");
+        return Some(Attribute::string("nearest_mode", mode));
+    }
+    None
 }
 
 fn attribute_proto(

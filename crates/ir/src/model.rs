@@ -2,6 +2,7 @@
 
 use crate::graph::Graph;
 use crate::types::Carried;
+use crate::value::{Origin, ValueId};
 
 /// One imported operator set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub struct OpsetImport {
     pub carried: Carried,
 }
 
-/// A local function. Its definition is kept as read; the body is there to be looked at.
+/// A local function. Its definition is kept as read and is what is written, unless the body has another version.
 #[derive(Clone, Debug)]
 pub struct Function {
     /// The domain that calls name.
@@ -52,12 +53,12 @@ impl Model {
         self.functions.iter().find(|f| f.domain == domain && f.name == name && f.overload == overload)
     }
 
-    /// Makes constants of inputs with a default, where the format knows no other: before version 4 every initializer had to
-    /// be an input too, and nobody meant to override it.
+    /// Makes constants of inputs with a default, where nobody means to override them: before version 4 of the format every
+    /// initializer had to be an input too, and some exporters still list all of them, which shows in the weights.
     pub fn settle_defaults(&mut self) {
-        if self.ir_version < 4 {
+        if self.ir_version < 4 || lists_weights(&self.graph) {
             self.graph.settle_defaults();
-            self.ir_version = 4;
+            self.ir_version = self.ir_version.max(4);
         }
     }
 
@@ -70,4 +71,13 @@ impl Model {
         }
         self.graph.set_opset(version);
     }
+}
+
+/// Whether the weight of a product or convolution is an input with a default.
+fn lists_weights(graph: &Graph) -> bool {
+    const WEIGHTED: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
+    let is_default = |value: ValueId| matches!(graph.value(value).origin(), Origin::Input(Some(_)));
+    graph
+        .op_ids()
+        .any(|id| WEIGHTED.iter().any(|op_type| graph.op(id).is(op_type)) && graph.input(id, 1).is_some_and(is_default))
 }

@@ -184,6 +184,12 @@ impl Patch {
         }
     }
 
+    /// Adds a value, named after `hint`, that [`Patch::produce`] gives a producer.
+    pub fn produced(&mut self, graph: &Graph, hint: &str) -> ValueId {
+        let name = self.fresh(graph, hint);
+        self.add_value(Value::new(name, ValueType::Unknown, Origin::Produced))
+    }
+
     /// Makes `op` the producer of `value`, in `slot`.
     pub fn produce(&mut self, op: OpId, slot: usize, value: ValueId) {
         self.edits.push(Edit::SetOutput { op, slot, value });
@@ -218,12 +224,6 @@ impl Patch {
     /// States the type of a value.
     pub fn set_type(&mut self, value: ValueId, tensor_type: TensorType) {
         self.edits.push(Edit::SetType { value, tensor_type });
-    }
-
-    /// Adds a value that an operator will be made to produce, named after `hint`.
-    pub fn produced(&mut self, graph: &Graph, hint: &str) -> ValueId {
-        let name = self.fresh(graph, hint);
-        self.add_value(Value::new(name, ValueType::Unknown, Origin::Produced))
     }
 
     /// Gives an input or output of the graph another type, in the file as well.

@@ -102,7 +102,9 @@ impl Trials for HeldOut<'_> {
             |(runner, seen), sample| {
                 let mut own = vec![Deviation::default(); taps.len()];
                 runner.run(sample, &mut |shown| {
-                    let (Some(&place), Some(elements)) = (places.get(&shown.value), floats(shown.elements)) else { return };
+                    let (Some(&place), Some(elements)) = (places.get(&shown.value), floats(shown.elements)) else {
+                        return;
+                    };
                     if let Some(float) = reference[sample.index].get(names[&shown.value]) {
                         own[place] = deviation(float, &elements);
                     }

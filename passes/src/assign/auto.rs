@@ -94,7 +94,9 @@ const RIVALS: [&str; 3] = ["percentile", "mse", "entropy"];
 fn rivals(cx: &Context<'_>) -> BTreeMap<ValueId, Vec<Quantizer>> {
     let mut rivals: BTreeMap<ValueId, Vec<Quantizer>> = BTreeMap::new();
     for (site, scheme) in cx.plan.unassigned() {
-        let (Some(value), Scheme::Uniform { format, symmetry, .. }) = (site.value(cx.graph()), scheme) else { continue };
+        let (Some(value), Scheme::Uniform { format, symmetry, .. }) = (site.value(cx.graph()), scheme) else {
+            continue;
+        };
         let Some(fact) = cx.facts.get(cx.graph(), value, Statistic::Histogram) else { continue };
         let ranges = [
             Percentile::default().activation(fact, format, symmetry),
@@ -102,7 +104,8 @@ fn rivals(cx: &Context<'_>) -> BTreeMap<ValueId, Vec<Quantizer>> {
             Entropy::default().activation(fact, format, symmetry),
         ];
         let quantizers = ranges.into_iter().flatten();
-        let quantizers = quantizers.map(|range| Quantizer::Tensor(onnxq_numerics::Uniform::fit(range, format, symmetry)));
+        let quantizers =
+            quantizers.map(|range| Quantizer::Tensor(onnxq_numerics::Uniform::fit(range, format, symmetry)));
         rivals.entry(value).or_insert_with(|| quantizers.collect());
     }
     rivals
@@ -111,7 +114,11 @@ fn rivals(cx: &Context<'_>) -> BTreeMap<ValueId, Vec<Quantizer>> {
 /// Less than this share of the widest range's error makes another the better one.
 const CLEARLY_LESS: f64 = 0.9;
 
-fn choose(cx: &mut Context<'_>, trials: &dyn Trials, rivals: &BTreeMap<ValueId, Vec<Quantizer>>) -> Result<(), PassError> {
+fn choose(
+    cx: &mut Context<'_>,
+    trials: &dyn Trials,
+    rivals: &BTreeMap<ValueId, Vec<Quantizer>>,
+) -> Result<(), PassError> {
     let (mixed, counts) = mixed(cx, trials, rivals)?;
     if counts.is_empty() {
         return Ok(());

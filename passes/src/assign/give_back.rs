@@ -237,9 +237,8 @@ impl Ranking {
             groups.insert(i + 1, (error(back)?, back.to_vec()));
             left -= 2;
         }
-        let cost = |(error, group): &(f64, Vec<OpId>)| {
-            error / group.iter().map(|&op| work.get(op)).sum::<u64>().max(1) as f64
-        };
+        let cost =
+            |(error, group): &(f64, Vec<OpId>)| error / group.iter().map(|&op| work.get(op)).sum::<u64>().max(1) as f64;
         groups.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
         let mut order: Vec<OpId> = groups.into_iter().flat_map(|(_, group)| group).collect();
         // One that would take too much is passed over.

@@ -63,7 +63,9 @@ impl Candidate {
     /// The value by whose elements the operator's multiply-accumulates are counted, where it has any.
     pub(crate) fn counted(&self, graph: &Graph) -> Option<ValueId> {
         match self.kind {
-            OperatorKind::Linear | OperatorKind::MatMul | OperatorKind::Conv | OperatorKind::PatchEmbedding => graph.output(self.op, 0),
+            OperatorKind::Linear | OperatorKind::MatMul | OperatorKind::Conv | OperatorKind::PatchEmbedding => {
+                graph.output(self.op, 0)
+            }
             OperatorKind::ConvTranspose => graph.input(self.op, 0),
             _ => None,
         }

@@ -2,11 +2,11 @@
 
 pub(crate) mod auto;
 pub(crate) mod best_percentile;
+pub(crate) mod chain;
+pub(crate) mod deviation;
 pub(crate) mod entropy;
 pub(crate) mod fit;
 pub(crate) mod give_back;
-pub(crate) mod chain;
-pub(crate) mod deviation;
 pub(crate) mod kind;
 pub(crate) mod minmax;
 pub(crate) mod mse;

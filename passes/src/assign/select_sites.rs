@@ -9,8 +9,8 @@
 //!
 //! # Effect
 //! Every chosen operand and output gets a place in the plan with format, symmetry and granularity as the target has them
-//! for the bits asked for. Weights are per output channel where the target can and the model's opset is 13 or newer. A
-//! bias becomes int32 where the target wants it. Operators of an integer chain (Add, Sigmoid, Concat, pools, what only moves
+//! for the bits asked for. Weights are per output channel where the target can and the model's opset is 13 or newer, or
+//! can be raised to that. A bias becomes int32 where the target wants it. Operators of an integer chain (Add, Sigmoid, Concat, pools, what only moves
 //! codes) are quantized on inputs and output where they follow each other or a Conv. Where activations stay float (`wX`),
 //! the weight of every chosen operator gets a place, chain or not.
 //!
@@ -25,6 +25,8 @@
 //! - `no-chain`: a quantized output would stand alone, which costs more than it saves, or be an output of the graph.
 //! - `not-float32`: an operand has another type.
 //! - `form`: the weight of a product or convolution is computed, on the left or no matrix.
+//! - `per-tensor`: the model can't be raised to opset 13, which a scale per channel needs, so the weight has one scale; it
+//!   is quantized all the same.
 //! - `body`: it lies in a body of If, Loop or Scan, or in a local function.
 //!
 //! # Options
@@ -203,8 +205,10 @@ impl SelectSites {
         }
         if let Some((slot, axis)) = candidate.weight {
             let format = cx.target.weight_format(own.weight().or(rule.weight_bits).unwrap_or(bits.weight))?;
-            let per_channel = cx.target.weights.granularity == WeightGranularity::Channel && cx.graph().opset() >= 13;
-            let granularity = if per_channel { Granularity::Axis(axis) } else { Granularity::Tensor };
+            let granularity = match cx.target.weights.granularity {
+                WeightGranularity::Channel => weight_granularity(cx, candidate.op, axis),
+                WeightGranularity::Tensor => Granularity::Tensor,
+            };
             let symmetry = own.weight_symmetry.or(self.weight_symmetry).unwrap_or(cx.target.weights.symmetry);
             cx.plan.want(Site::Operand { op: candidate.op, slot }, Scheme::Uniform { format, symmetry, granularity });
             cx.assigned();
@@ -226,6 +230,19 @@ impl From<SoftmaxLevels> for LevelRule {
         match levels {
             SoftmaxLevels::Strict => Self::Strict,
             SoftmaxLevels::Paper => Self::Paper,
+        }
+    }
+}
+
+/// A scale per channel, or one where the model can't be raised to the version that has them.
+fn weight_granularity(cx: &mut Context<'_>, op: OpId, axis: usize) -> Granularity {
+    match cx.channel_scales() {
+        Ok(()) => Granularity::Axis(axis),
+        Err(reason) => {
+            let reason =
+                format!("per-tensor: its weight has one scale, since one per channel needs opset 13: {reason}");
+            cx.decline(op, reason);
+            Granularity::Tensor
         }
     }
 }
@@ -369,6 +386,11 @@ mod tests {
     #[test]
     fn opset_12() {
         check!("select-sites/opset_12");
+    }
+
+    #[test]
+    fn per_tensor() {
+        check!("select-sites/per_tensor");
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub(crate) fn alone(graph: &Graph, plan: &Plan, ops: &BTreeSet<OpId>) -> Plan {
 
 fn links(graph: &Graph, plan: &Plan, wanted: impl Fn(OpId) -> bool) -> Vec<Link> {
     let of = plan.operators().filter(|(op, _)| wanted(*op));
-    of.filter_map(|(op, planned)| Some(Link { candidate: Candidate::at(graph, op)?, planned: planned.clone() })).collect()
+    of.filter_map(|(op, planned)| Some(Link { candidate: Candidate::at(graph, op)?, planned: planned.clone() }))
+        .collect()
 }
 
 /// The entries of these operators. What another operator quantized where it wrote it, its readers now quantize themselves.

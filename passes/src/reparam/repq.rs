@@ -216,8 +216,7 @@ impl NormSite {
             constant(linear.weight)?;
             linear.bias.map(constant).transpose()?;
         }
-        let channels =
-            observed(options.range, cx, &readers, format).filter(|channels| channels.len() == gamma.len());
+        let channels = observed(options.range, cx, &readers, format).filter(|channels| channels.len() == gamma.len());
         let channels = channels.ok_or("no-range: no calibration run reached it")?;
         let spread = spread(&channels);
         if spread < options.min_spread {

@@ -3,7 +3,8 @@
 //! The table knows, per operator, at which versions meaning or signature changed so that an old node is no longer the
 //! same; versions that only add types, attributes or inputs with the old meaning as default are none of these. Simple
 //! changes are made, others refuse, and so does every operator that the table does not know. Other domains and
-//! recognised operators do not depend on this version. Local functions import their own.
+//! recognised operators do not depend on this version. Versions are crossed one by one, since a node may change at several
+//! of them (Upsample became Resize, which became another). Local functions are raised along.
 
 mod rules;
 mod table;
@@ -13,9 +14,10 @@ use crate::model::Model;
 use crate::op::{Attribute, AttributeValue, Op, OpId, RECOGNISED};
 use crate::patch::{Output, Patch, PatchError};
 use crate::tensor::Tensor;
+use crate::value::ValueId;
 
 /// The oldest version that can be raised, and the newest that one can raise to.
-pub const RANGE: std::ops::RangeInclusive<i64> = 10..=28;
+pub const RANGE: std::ops::RangeInclusive<i64> = 7..=28;
 
 /// A node that can't be moved to a newer version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,20 +83,37 @@ pub fn convert(model: &mut Model, to: i64) -> Result<(), ConvertError> {
     if from > to || !RANGE.contains(&from) || !RANGE.contains(&to) {
         return Err(ConvertError::Range { from, to });
     }
-    let refused = refusals(&model.graph, to);
-    if !refused.is_empty() {
-        return Err(ConvertError::Unsupported(refused));
-    }
-    let mut graph = model.graph.clone();
-    convert_graph(&mut graph, to)?;
+    let graph = raised(&model.graph, to)?;
+    let bodies = model.functions.iter().map(|function| raised(&function.body, to));
+    let bodies: Vec<Graph> = bodies.collect::<Result<_, _>>()?;
     model.graph = graph;
+    for (function, body) in model.functions.iter_mut().zip(bodies) {
+        function.body = body;
+    }
     model.set_opset(to);
     model.ir_version = model.ir_version.max(ir_version(to));
     Ok(())
 }
 
-/// Every node of the graph and its bodies that can't be moved.
-pub fn refusals(graph: &Graph, to: i64) -> Vec<Unsupported> {
+/// The graph in a newer version; as it is where it has that or a newer one.
+fn raised(graph: &Graph, to: i64) -> Result<Graph, ConvertError> {
+    let from = graph.opset();
+    let mut raised = graph.clone();
+    for version in from + 1..=to {
+        let refused = refusals(&raised, version);
+        if !refused.is_empty() {
+            return Err(ConvertError::Unsupported(
+                refused.into_iter().map(|it| Unsupported { from, to, ..it }).collect(),
+            ));
+        }
+        step(&mut raised, version)?;
+        raised.set_opset(version);
+    }
+    Ok(raised)
+}
+
+/// Every node of the graph and its bodies that can't be moved to the next version.
+fn refusals(graph: &Graph, to: i64) -> Vec<Unsupported> {
     let mut refused = Vec::new();
     for id in graph.topological() {
         let op = graph.op(id);
@@ -119,15 +138,18 @@ enum Change {
     Move { from: usize, to: usize },
     /// Makes it an operator of this type.
     Rename(&'static str),
+    /// Lets it see its input as a matrix, flattened in front of this axis, and gives its output the input's shape.
+    Flatten { axis: i64 },
+    /// Lets a slot read what this makes of the node.
+    Compute(usize, fn(&Graph, OpId, &mut Patch) -> Option<ValueId>),
 }
 
-/// What must change at a node; nothing for most.
+/// What must change at a node where `to` is the version behind its own; nothing for most.
 fn changes(graph: &Graph, id: OpId, to: i64) -> Result<Vec<Change>, &'static str> {
     let op = graph.op(id);
     if op.domain() == RECOGNISED || !op.is(op.op_type()) {
         return Ok(Vec::new());
     }
-    let crossed = |since: i64| graph.opset() < since && since <= to;
     if table::UNCHANGED.binary_search(&op.op_type()).is_ok() {
         return Ok(Vec::new());
     }
@@ -136,7 +158,7 @@ fn changes(graph: &Graph, id: OpId, to: i64) -> Result<Vec<Change>, &'static str
     for (op_type, since, rule) in table::BREAKS {
         if *op_type == op.op_type() {
             known = true;
-            if crossed(*since) {
+            if *since == to {
                 changes.extend(rule(graph, id)?);
             }
         }
@@ -144,14 +166,15 @@ fn changes(graph: &Graph, id: OpId, to: i64) -> Result<Vec<Change>, &'static str
     if known { Ok(changes) } else { Err("it is not known whether newer versions mean the same") }
 }
 
-fn convert_graph(graph: &mut Graph, to: i64) -> Result<(), PatchError> {
+/// Converts a graph and its bodies to the next version.
+fn step(graph: &mut Graph, to: i64) -> Result<(), PatchError> {
     let owners: Vec<OpId> = graph.op_ids().filter(|&id| graph.op(id).bodies().next().is_some()).collect();
     for owner in owners {
         let outer = graph.names();
         let mut inner = Vec::new();
         for body in graph.op_mut(owner).bodies_mut() {
             body.reserve_names(outer.iter().cloned());
-            convert_graph(body, to)?;
+            step(body, to)?;
             inner.extend(body.names());
         }
         graph.reserve_names(inner);
@@ -192,6 +215,11 @@ fn apply(graph: &Graph, id: OpId, changes: Vec<Change>, patch: &mut Patch) {
                 patch.set_input(id, from, None);
             }
             Change::Rename(new) => op_type = new,
+            Change::Flatten { axis } => flatten(graph, id, axis, patch),
+            Change::Compute(slot, make) => {
+                let made = make(graph, id, patch);
+                patch.set_input(id, slot, made);
+            }
         }
     }
     if op_type == op.op_type() {
@@ -203,6 +231,18 @@ fn apply(graph: &Graph, id: OpId, changes: Vec<Change>, patch: &mut Patch) {
         patch.op(graph, renamed, &graph.inputs_of(id), &outputs);
         patch.remove(id);
     }
+}
+
+/// Puts a Flatten in front of a node of one input, and a Reshape to that input's shape behind it.
+fn flatten(graph: &Graph, id: OpId, axis: i64, patch: &mut Patch) {
+    let (Some(x), Some(y)) = (graph.input(id, 0), graph.output(id, 0)) else { return };
+    let name = |end: &str| format!("{}_{end}", graph.value(y).name());
+    let matrix = patch.value(graph, Op::new("", "Flatten", vec![Attribute::int("axis", axis)]), &[x], &name("matrix"));
+    let shape = patch.value(graph, Op::new("", "Shape", vec![]), &[x], &name("shape"));
+    let flat = patch.produced(graph, &name("flat"));
+    patch.set_input(id, 0, Some(matrix));
+    patch.produce(id, 0, flat);
+    patch.op(graph, Op::new("", "Reshape", vec![]), &[Some(flat), Some(shape)], &[Output::Take(y)]);
 }
 
 /// Whether the node has this attribute.

@@ -1,4 +1,4 @@
-//! What changed between versions of ONNX's own operators, from opset 10 to 28 (as the package onnx 1.23.2 defines them).
+//! What changed between versions of ONNX's own operators, from opset 7 to 28 (as the package onnx 1.23.2 defines them).
 
 use crate::graph::Graph;
 use crate::op::OpId;
@@ -11,16 +11,18 @@ pub(super) type Rule = fn(&Graph, OpId) -> Result<Vec<Change>, &'static str>;
 
 /// Operators, versions at which meaning or signature changed incompatibly, and what to do.
 pub(super) const BREAKS: &[(&str, i64, Rule)] = &[
+    ("BatchNormalization", 9, rules::batch_normalization_9),
     ("BatchNormalization", 14, rules::batch_normalization),
     ("Clip", 11, rules::clip),
     ("ConvTranspose", 11, rules::conv_transpose),
     ("DFT", 20, rules::refuse),
+    ("Dropout", 10, rules::dropout_10),
     ("Dropout", 12, rules::dropout),
     ("GridSample", 20, rules::grid_sample),
     ("GroupNormalization", 21, rules::refuse),
     ("Hardmax", 13, rules::softmax),
     ("LogSoftmax", 13, rules::softmax),
-    ("OneHot", 11, rules::refuse),
+    ("OneHot", 11, rules::one_hot),
     ("Pad", 11, rules::pad),
     ("ReduceL1", 18, rules::axes),
     ("ReduceL2", 18, rules::axes),
@@ -37,12 +39,17 @@ pub(super) const BREAKS: &[(&str, i64, Rule)] = &[
     ("Resize", 11, rules::resize_11),
     ("Resize", 13, rules::resize_13),
     ("RoiAlign", 16, rules::roi_align),
+    ("Scan", 9, rules::scan),
     ("Scatter", 11, rules::scatter),
+    ("Slice", 10, rules::slice),
     ("Softmax", 13, rules::softmax),
     ("Split", 13, rules::split_13),
     ("Split", 18, rules::split_18),
     ("Squeeze", 13, rules::axes),
+    ("TopK", 10, rules::top_k),
     ("Unsqueeze", 13, rules::axes),
+    ("Upsample", 9, rules::upsample_9),
+    ("Upsample", 10, rules::upsample_10),
 ];
 
 /// Operators whose newer versions, if there are any, only add to the old ones. Sorted.
@@ -63,10 +70,10 @@ pub(super) const UNCHANGED: &[&str] = &[
     "Optional", "OptionalGetElement", "OptionalHasElement", "Or", "PRelu", "Pow", "QLinearConv", "QLinearMatMul",
     "QuantizeLinear", "RMSNormalization", "RNN", "RandomNormal", "RandomNormalLike", "RandomUniform",
     "RandomUniformLike", "Range", "Reciprocal", "RegexFullMatch", "Relu", "Reshape", "ReverseSequence",
-    "RotaryEmbedding", "Round", "STFT", "Scan", "ScatterElements", "ScatterND", "Selu", "SequenceAt",
+    "RotaryEmbedding", "Round", "STFT", "ScatterElements", "ScatterND", "Selu", "SequenceAt",
     "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceMap", "Shape",
-    "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Slice", "SoftmaxCrossEntropyLoss", "Softplus", "Softsign",
+    "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Size", "SoftmaxCrossEntropyLoss", "Softplus", "Softsign",
     "SpaceToDepth", "SplitToSequence", "Sqrt", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Sum",
-    "SwiGLU", "Swish", "Tan", "Tanh", "TensorScatter", "TfIdfVectorizer", "ThresholdedRelu", "Tile", "TopK",
+    "SwiGLU", "Swish", "Tan", "Tanh", "TensorScatter", "TfIdfVectorizer", "ThresholdedRelu", "Tile",
     "Transpose", "Trilu", "Unique", "Where", "Xor",
 ];
