@@ -52,7 +52,7 @@ fn bodies_are_looked_into() {
     let model = sketch.model();
     let error = Tract.prepare(&Request { model: &model, plan: None, taps: &[y] }).err().expect("is refused");
     assert_eq!(error.to_string(), "tract can't run node `node/inside` (Det)");
-    assert_eq!(Tract.reachable(&model.graph, &[x, y]), [x]);
+    assert_eq!(Tract.reachable(&model, &[x, y]), [x]);
 }
 
 #[test]
