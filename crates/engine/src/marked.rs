@@ -43,7 +43,7 @@ impl Marker {
         let op_type = match self {
             Self::Fake(_) => "Fake",
             Self::Codec(_) => "Codec",
-            Self::Squeeze => "Squeeze",
+            Self::Squeeze => "SqueezeAll",
         };
         Op::new(DOMAIN, op_type, vec![])
     }

@@ -1,6 +1,6 @@
 //! LSTM, GRU and RNN: tract has forward and bidirectional ones, whose batch it must know where they begin with zeros.
 
-use onnxq_ir::{Attribute, Graph, Op, OpId, Output, Patch, Tensor, ValueId};
+use onnxq_ir::{Graph, Op, OpId, Origin, Output, Patch, Tensor, ValueId};
 
 use super::{Cut, integers, plain, slice};
 use crate::support::{int, text};
@@ -22,17 +22,21 @@ pub(super) fn rewrite(patch: &mut Patch, graph: &Graph, id: OpId) -> Option<()> 
     let mut inputs = graph.inputs_of(id);
     let missing: Vec<usize> =
         states.iter().copied().filter(|&slot| inputs.get(slot).is_none_or(Option::is_none)).collect();
-    if !is_backward && missing.is_empty() {
+    let may_be_one = missing.is_empty() && states.len() == 2 && !states.iter().all(|&slot| is_data(graph, id, slot));
+    if !is_backward && missing.is_empty() && !may_be_one {
         return None;
     }
     let x = graph.input(id, 0)?;
     let time = i64::from(int(op, "layout") == Some(1));
     if !missing.is_empty() {
-        let zeros = zeros(patch, graph, id, x)?;
         inputs.resize(inputs.len().max(states.len() + INITIAL_H), None);
         for slot in missing {
-            inputs[slot] = Some(zeros);
+            inputs[slot] = Some(zeros(patch, graph, id, slot)?);
         }
+    }
+    if let (true, Some(cell)) = (may_be_one, inputs[INITIAL_C]) {
+        let zeros = zeros(patch, graph, id, INITIAL_C)?;
+        inputs[INITIAL_C] = Some(plain(patch, graph, "Add", &[cell, zeros]));
     }
     let mut outputs: Vec<Output> =
         graph.outputs_of(id).into_iter().map(|value| value.map_or(Output::Omitted, Output::Take)).collect();
@@ -53,23 +57,33 @@ pub(super) fn rewrite(patch: &mut Patch, graph: &Graph, id: OpId) -> Option<()> 
     Some(())
 }
 
-/// The zeros that a cell begins with, in the type of its input.
-fn zeros(patch: &mut Patch, graph: &Graph, id: OpId, x: ValueId) -> Option<ValueId> {
-    let op = graph.op(id);
+/// Whether data is given for a state with every run.
+fn is_data(graph: &Graph, id: OpId, slot: usize) -> bool {
+    graph.input(id, slot).is_some_and(|value| *graph.value(value).origin() == Origin::Input(None))
+}
+
+/// The zeros that a cell begins with, in the type of its input and for as many sequences as that has.
+///
+/// They are computed, as `x < -inf` and `x > inf`, so that the two states of an LSTM are never one value, or equal
+/// constants, of which tract makes one: it then fails where several sequences run at once and the last cell state is read
+/// (0.23.9). To a given cell state that may be the other one as well, such zeros are added.
+fn zeros(patch: &mut Patch, graph: &Graph, id: OpId, slot: usize) -> Option<ValueId> {
+    let (op, x) = (graph.op(id), graph.input(id, 0)?);
     let hidden = int(op, "hidden_size").or_else(|| {
         let recurrence = graph.tensor_type(graph.input(id, 2)?)?.shape?;
         recurrence.last()?.known().map(|size| size as i64)
     })?;
     let directions = if text(op, "direction") == Some("bidirectional") { 2 } else { 1 };
     let is_batch_first = int(op, "layout") == Some(1);
-    let shape = plain(patch, graph, "Shape", &[x]);
-    let axis = integers(patch, graph, [i64::from(!is_batch_first)]);
-    let batch = patch.value(graph, Op::new("", "Gather", vec![Attribute::int("axis", 0)]), &[shape, axis], "batch");
-    let directions = integers(patch, graph, [directions]);
-    let hidden = integers(patch, graph, [hidden]);
-    let sizes = if is_batch_first { [batch, directions, hidden] } else { [directions, batch, hidden] };
-    let sizes = patch.value(graph, Op::new("", "Concat", vec![Attribute::int("axis", 0)]), &sizes, "sizes");
-    let zero = patch.constant(graph, "zero", Tensor::new(vec![], vec![0.0f32]));
-    let zero = plain(patch, graph, "CastLike", &[zero, x]);
+    let first = |axis| Cut { axis, start: 0, end: 1, step: 1 };
+    let time = i64::from(is_batch_first);
+    let one_each = slice(patch, graph, x, &[first(time), first(2)], Output::New("one_each".to_owned()))?;
+    let (op_type, bound) = if slot == INITIAL_H { ("Less", f32::NEG_INFINITY) } else { ("Greater", f32::INFINITY) };
+    let bound = patch.constant(graph, "bound", Tensor::new(vec![], vec![bound]));
+    let bound = plain(patch, graph, "CastLike", &[bound, x]);
+    let never = plain(patch, graph, op_type, &[one_each, bound]);
+    let zero = plain(patch, graph, "CastLike", &[never, x]);
+    let sizes = if is_batch_first { [1, directions, hidden] } else { [directions, 1, hidden] };
+    let sizes = integers(patch, graph, sizes);
     Some(plain(patch, graph, "Expand", &[zero, sizes]))
 }
