@@ -12,6 +12,7 @@ mod odd_models;
 mod oracle;
 mod output_safety;
 mod quantize;
+mod rewritten;
 mod round_trip;
 mod runtimes;
 mod simulation;

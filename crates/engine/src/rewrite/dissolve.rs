@@ -216,11 +216,6 @@ fn unroll(patch: &mut Patch, graph: &Graph, id: OpId, count: usize) -> Option<()
     let body = graph.op(id).bodies().next()?;
     let mut carried: Vec<Option<ValueId>> = graph.inputs_of(id).into_iter().skip(2).collect();
     let scans = body.outputs().len().checked_sub(1 + carried.len())?;
-    let is_scan_read = (carried.len()..carried.len() + scans).any(|slot| graph.output(id, slot).is_some());
-    // An empty stack has a shape that only the body's types tell.
-    if count == 0 && is_scan_read {
-        return None;
-    }
     let mut stacks: Vec<Vec<ValueId>> = vec![Vec::new(); scans];
     let holds = Tensor::from_bytes(ElementType::Bool, vec![], vec![1u8].into()).ok()?;
     let holds = patch.constant(graph, "holds", holds);
@@ -235,12 +230,29 @@ fn unroll(patch: &mut Patch, graph: &Graph, id: OpId, count: usize) -> Option<()
             stack.push(layer(patch, graph, result?));
         }
     }
-    let stacked = stacks.iter().map(|stack| {
+    for stack in &stacks {
         let join = Op::new("", "Concat", vec![Attribute::int("axis", 0)]);
-        (!stack.is_empty()).then(|| patch.value(graph, join, stack, "stacked"))
-    });
-    let results: Vec<Option<ValueId>> = carried.into_iter().chain(stacked.collect::<Vec<_>>()).collect();
-    take_over(patch, graph, id, &results)
+        let stacked = match stack.as_slice() {
+            [] => no_layers(patch, graph, id, carried.len())?,
+            layers => patch.value(graph, join, layers, "stacked"),
+        };
+        carried.push(Some(stacked));
+    }
+    take_over(patch, graph, id, &carried)
+}
+
+/// What a loop that does not run scans out into a slot: no layers, of the shape that the body declares. Where it declares
+/// none, that does not matter if nobody reads them.
+fn no_layers(patch: &mut Patch, graph: &Graph, id: OpId, slot: usize) -> Option<ValueId> {
+    let (body, value) = (graph.op(id).bodies().next()?, graph.output(id, slot));
+    // The first output of a body is its condition.
+    let known = body.tensor_type(body.outputs().get(slot + 1)?.value);
+    let dims = known.as_ref().and_then(|known| known.shape.as_ref()?.iter().map(onnxq_ir::Dim::known).collect());
+    let is_read = value.is_some_and(|value| graph.reader_count(value) > 0 || graph.is_output(value));
+    let dims: Vec<usize> = dims.or((!is_read).then(Vec::new))?;
+    let shape = std::iter::once(0).chain(dims).collect();
+    let element = known.map_or(ElementType::F32, |known| known.element);
+    Some(patch.constant(graph, "no_layers", Tensor::from_bytes(element, shape, Vec::new().into()).ok()?))
 }
 
 /// A value with a new axis in front.

@@ -1,6 +1,6 @@
 //! LSTM, GRU and RNN: tract has forward and bidirectional ones, whose batch it must know where they begin with zeros.
 
-use onnxq_ir::{Graph, Op, OpId, Origin, Output, Patch, Tensor, ValueId};
+use onnxq_ir::{Attribute, Graph, Op, OpId, Origin, Output, Patch, Tensor, ValueId};
 
 use super::{Cut, integers, plain, slice};
 use crate::support::{int, text};
@@ -34,7 +34,7 @@ pub(super) fn rewrite(patch: &mut Patch, graph: &Graph, id: OpId) -> Option<()> 
             inputs[slot] = Some(zeros(patch, graph, id, slot)?);
         }
     }
-    if let (true, Some(cell)) = (may_be_one, inputs[INITIAL_C]) {
+    if let Some(cell) = may_be_one.then(|| inputs[INITIAL_C]).flatten() {
         let zeros = zeros(patch, graph, id, INITIAL_C)?;
         inputs[INITIAL_C] = Some(plain(patch, graph, "Add", &[cell, zeros]));
     }
@@ -75,9 +75,12 @@ fn zeros(patch: &mut Patch, graph: &Graph, id: OpId, slot: usize) -> Option<Valu
     })?;
     let directions = if text(op, "direction") == Some("bidirectional") { 2 } else { 1 };
     let is_batch_first = int(op, "layout") == Some(1);
-    let first = |axis| Cut { axis, start: 0, end: 1, step: 1 };
-    let time = i64::from(is_batch_first);
-    let one_each = slice(patch, graph, x, &[first(time), first(2)], Output::New("one_each".to_owned()))?;
+    let mut one_each = x;
+    for axis in [i64::from(is_batch_first), 2] {
+        let first = integers(patch, graph, [0]);
+        let gather = Op::new("", "Gather", vec![Attribute::int("axis", axis)]);
+        one_each = patch.value(graph, gather, &[one_each, first], "one_each");
+    }
     let (op_type, bound) = if slot == INITIAL_H { ("Less", f32::NEG_INFINITY) } else { ("Greater", f32::INFINITY) };
     let bound = patch.constant(graph, "bound", Tensor::new(vec![], vec![bound]));
     let bound = plain(patch, graph, "CastLike", &[bound, x]);
