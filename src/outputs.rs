@@ -19,7 +19,7 @@ impl Watched {
     pub(crate) fn new(evaluator: &dyn Evaluator, reference: &Model, other: &Model) -> Self {
         let graph = &reference.graph;
         let all: Vec<ValueId> = graph.values().collect();
-        let reachable: BTreeSet<ValueId> = evaluator.reachable(graph, &all).into_iter().collect();
+        let reachable: BTreeSet<ValueId> = evaluator.reachable(reference, &all).into_iter().collect();
         let mut watched = Self { pairs: Vec::new(), stand_ins: Vec::new() };
         let mut chosen = BTreeSet::new();
         for declared in graph.outputs() {

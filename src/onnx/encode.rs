@@ -140,7 +140,7 @@ fn attributes(op: &Op) -> Result<Vec<AttributeProto>, EncodeError> {
 }
 
 fn attribute(attribute: &Attribute) -> Result<AttributeProto, EncodeError> {
-    if let AttributeValue::Opaque(encoded) = &attribute.value {
+    if let AttributeValue::Opaque(encoded) | AttributeValue::Reference { encoded, .. } = &attribute.value {
         return Ok(unpack(encoded)?);
     }
     let carried: CarriedAttribute = unpack(&attribute.carried)?;
@@ -188,7 +188,7 @@ fn attribute(attribute: &Attribute) -> Result<AttributeProto, EncodeError> {
             proto.graphs = values.iter().map(body).collect::<Result<_, _>>()?;
             AttributeType::Graphs
         }
-        AttributeValue::Opaque(_) => unreachable!("handled above"),
+        AttributeValue::Reference { .. } | AttributeValue::Opaque(_) => unreachable!("handled above"),
     };
     proto.r#type = unless_absent(kind.into(), carried.type_absent);
     Ok(proto)

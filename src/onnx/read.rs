@@ -126,11 +126,12 @@ struct Reader {
 }
 
 impl Reader {
-    fn function(&mut self, proto: FunctionProto, opset: Option<i64>) -> Result<Function, ReadProblem> {
+    fn function(&mut self, mut proto: FunctionProto, opset: Option<i64>) -> Result<Function, ReadProblem> {
         let encoded = pack(&proto);
         let own = own_opset(proto.opset_import.iter().map(|import| (import.domain(), import.version())));
         let (domain, name) = (proto.domain().to_owned(), proto.name().to_owned());
         let overload = proto.overload().to_owned();
+        let defaults = std::mem::take(&mut proto.attribute_proto);
         let declare = |name: String| ValueInfoProto { name: Some(name), ..ValueInfoProto::default() };
         let body = GraphProto {
             name: Some(name.clone()),
@@ -141,7 +142,8 @@ impl Reader {
             ..GraphProto::default()
         };
         let body = self.graph(body, own.or(opset).unwrap_or(1))?;
-        Ok(Function { domain, name, overload, body, encoded })
+        let defaults = self.defaults(defaults, &name)?;
+        Ok(Function { domain, name, overload, defaults, body, encoded })
     }
 
     fn graph(&mut self, mut proto: GraphProto, opset: i64) -> Result<Graph, ReadProblem> {

@@ -15,6 +15,7 @@ mod old_versions;
 mod oracle;
 mod output_safety;
 mod quantize;
+mod rewritten;
 mod round_trip;
 mod runtimes;
 mod simulation;

@@ -8,11 +8,11 @@ use onnxq_plan::{EngineError, Inferred};
 use tract_onnx::prelude::InferenceModelExt;
 use tract_onnx::tract_core::internal::{TDim, TypedFact, TypedModel};
 
-use crate::NAME;
 use crate::guard::{Failure, guarded};
 use crate::load::{Fed, load};
 use crate::marked::Marked;
-use crate::quantize::{has_small_codes, replace_codecs};
+use crate::quantize::has_small_codes;
+use crate::refusal;
 use crate::support::reachable;
 use crate::tensor::{HalfFloats, element_type, from_tract};
 
@@ -22,8 +22,7 @@ const ATTEMPTS: usize = 32;
 /// See [`onnxq_plan::Evaluator::infer`].
 pub(crate) fn infer(model: &Model) -> Result<Vec<Inferred>, EngineError> {
     let mut marked = Marked::float(&model.graph);
-    let handed_over = marked.expand().and_then(|()| replace_codecs(&mut marked));
-    handed_over.map_err(prepare_error)?;
+    marked.hand_over(model, &|_| Fed::Declared).map_err(refusal)?;
     let graph = marked.graph.as_ref();
     let values: Vec<ValueId> = graph
         .values()
@@ -35,26 +34,37 @@ pub(crate) fn infer(model: &Model) -> Result<Vec<Inferred>, EngineError> {
         if targets.is_empty() {
             return Ok(Vec::new());
         }
-        match typed(model, &marked, &targets) {
+        match inferred_of(model, &marked, &targets) {
             Ok(inferred) => return Ok(inferred),
             Err(failure) => {
                 let culprit = failure.op.and_then(|index| graph.op_ids().find(|op| op.index() == index));
                 match culprit {
                     Some(op) if refused.len() < ATTEMPTS && !refused.contains(&op) => refused.push(op),
-                    _ => return Err(prepare_error(failure)),
+                    _ => return Err(refusal(failure)),
                 }
             }
         }
     }
 }
 
-fn prepare_error(failure: Failure) -> EngineError {
-    EngineError::Prepare { engine: NAME, node: failure.node, reason: failure.reason }
+fn inferred_of(model: &Model, marked: &Marked<'_>, targets: &[ValueId]) -> Result<Vec<Inferred>, Failure> {
+    // An input with a default may be given other data: nothing may follow from the default.
+    let found = typed(model, marked, targets, &|_| Fed::Declared)?;
+    // Codes of a smaller type are in a byte here: the byte's type is not the value's.
+    let bytes_are_bytes = !has_small_codes(&model.graph);
+    let is_byte = |element| matches!(element, ElementType::I8 | ElementType::U8);
+    let found = found.into_iter().flatten();
+    Ok(found.filter(|it| bytes_are_bytes || !is_byte(it.tensor_type.element)).collect())
 }
 
-fn typed(model: &Model, marked: &Marked<'_>, targets: &[ValueId]) -> Result<Vec<Inferred>, Failure> {
-    // An input with a default may be given other data: nothing may follow from the default.
-    let mut loaded = load(model, &marked.graph, targets, HalfFloats::Kept, |_| Fed::Declared)?;
+/// What follows about each of `targets` where the inputs are as `fed` says.
+pub(crate) fn typed(
+    model: &Model,
+    marked: &Marked<'_>,
+    targets: &[ValueId],
+    fed: &dyn Fn(ValueId) -> Fed,
+) -> Result<Vec<Option<Inferred>>, Failure> {
+    let mut loaded = load(model, &marked.graph, targets, HalfFloats::Kept, fed)?;
     marked.install(&mut loaded);
     let symbols = loaded.symbols;
     let inference = loaded.model;
@@ -77,11 +87,7 @@ fn typed(model: &Model, marked: &Marked<'_>, targets: &[ValueId]) -> Result<Vec<
             }
         }
     }
-    // Codes of a smaller type are in a byte here: the byte's type is not the value's.
-    let bytes_are_bytes = !has_small_codes(&model.graph);
-    let is_byte = |element| matches!(element, ElementType::I8 | ElementType::U8);
-    let found = found.into_iter().flatten();
-    Ok(found.filter(|it| bytes_are_bytes || !is_byte(it.tensor_type.element)).collect())
+    Ok(found)
 }
 
 /// What the facts about the outputs say of the values that they stand for.

@@ -14,20 +14,27 @@ mod infer;
 mod load;
 mod marked;
 mod quantize;
+mod rewrite;
 mod session;
 mod simulate;
+mod squeeze;
 mod support;
 mod tensor;
 #[cfg(test)]
 mod tests;
 
-use onnxq_ir::{Graph, Model, ValueId};
+use onnxq_ir::{Model, ValueId};
 use onnxq_plan::{EngineError, Evaluator, Inferred, Request, Session};
 
+use crate::guard::Failure;
 use crate::load::Upstream;
 
 /// The engine's name in messages.
 pub(crate) const NAME: &str = "tract";
+
+fn refusal(failure: Failure) -> EngineError {
+    EngineError::Prepare { engine: NAME, node: failure.node, reason: failure.reason }
+}
 
 /// The engine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,17 +50,21 @@ impl Evaluator for Tract {
     }
 
     fn prepare<'a>(&'a self, request: &Request<'a>) -> Result<Box<dyn Session + 'a>, EngineError> {
-        let graph = &request.model.graph;
+        let Model { graph, functions, .. } = request.model;
+        let standard = rewrite::standard(graph, functions).map_err(refusal)?;
+        let graph = standard.as_ref().unwrap_or(graph);
         let upstream = Upstream::of(graph, request.taps);
         let operators = support::refused(graph, |op| upstream.has_op(op));
         if operators.is_empty() {
-            Ok(Box::new(session::TractSession::new(*request)))
+            Ok(Box::new(session::TractSession::new(*request, rewrite::deciding_inputs(graph))))
         } else {
             Err(EngineError::Unsupported { engine: NAME, operators })
         }
     }
 
-    fn reachable(&self, graph: &Graph, values: &[ValueId]) -> Vec<ValueId> {
-        support::reachable(graph, values, &[])
+    fn reachable(&self, model: &Model, values: &[ValueId]) -> Vec<ValueId> {
+        let Model { graph, functions, .. } = model;
+        let standard = rewrite::standard(graph, functions).ok().flatten();
+        support::reachable(standard.as_ref().unwrap_or(graph), values, &[])
     }
 }

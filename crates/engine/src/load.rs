@@ -63,6 +63,8 @@ pub(crate) enum Fed {
     Declared,
     /// The input keeps its default.
     Default,
+    /// The elements are these, in every run.
+    Elements(Tensor),
 }
 
 /// A model in tract's hands.
@@ -147,9 +149,12 @@ pub(crate) fn load(
     for declared in graph.inputs().iter().filter(|declared| upstream.has_value(declared.value)) {
         let value = declared.value;
         let fed = fed(value);
-        if let (Fed::Default, Origin::Input(Some(tensor))) = (&fed, graph.value(value).origin()) {
-            constants.push((value, tensor.clone()));
-            continue;
+        match (&fed, graph.value(value).origin()) {
+            (Fed::Elements(tensor), _) | (Fed::Default, Origin::Input(Some(tensor))) => {
+                constants.push((value, tensor.clone()));
+                continue;
+            }
+            _ => {}
         }
         match graph.value(value).value_type().tensor().or(declared.value_type.tensor()) {
             Some(tensor_type) => inputs.push((value, tensor_type, fed)),
@@ -309,6 +314,16 @@ impl<'a> Names<'a> {
 
 fn node(names: &Names<'_>, id: OpId, halves: HalfFloats) -> Result<pb::NodeProto, Failure> {
     let op = names.graph.op(id);
+    // In a body the owner is to blame: ids there are others.
+    let blame = names.around.is_none().then_some(id.index());
+    let failed = |reason: String| Failure {
+        op: blame,
+        node: Some(crate::support::node_name(names.graph, id).to_owned()),
+        reason,
+    };
+    if op.is("Loop") {
+        return Err(failed("how often it runs does not follow from the shapes of the inputs".to_owned()));
+    }
     let list = |slots: Vec<Option<ValueId>>| {
         let mut slots: Vec<String> =
             slots.into_iter().map(|value| value.map_or_else(String::new, |value| names.of(value))).collect();
@@ -327,11 +342,7 @@ fn node(names: &Names<'_>, id: OpId, halves: HalfFloats) -> Result<pb::NodeProto
         name: op_name(&names.prefix, id),
         op_type: op.op_type().to_owned(),
         domain: op.domain().to_owned(),
-        attribute: attribute.collect::<Result<_, String>>().map_err(|reason| Failure {
-            op: None,
-            node: Some(crate::support::node_name(names.graph, id).to_owned()),
-            reason,
-        })?,
+        attribute: attribute.collect::<Result<_, String>>().map_err(failed)?,
         ..Default::default()
     })
 }
@@ -405,7 +416,9 @@ fn attribute_proto(
             proto.graphs = value.iter().map(|it| body(names, id, it, halves)).collect::<Result<_, _>>()?;
             Kind::Graphs
         }
-        AttributeValue::Opaque(_) => return Err(format!("attribute `{}` is of a kind not supported", attribute.name)),
+        AttributeValue::Reference { .. } | AttributeValue::Opaque(_) => {
+            return Err(format!("attribute `{}` is of a kind not supported", attribute.name));
+        }
     };
     proto.r#type = kind as i32;
     Ok(proto)

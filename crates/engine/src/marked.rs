@@ -7,15 +7,17 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use onnxq_ir::{Graph, Op, ValueId, ops};
+use onnxq_ir::{Graph, Model, Op, ValueId, ops};
 use onnxq_plan::Quantizer;
 use rustc_hash::FxHashMap;
 use tract_onnx::tract_hir::internal::{InferenceOp, expand};
 
 use crate::fake::Fake;
 use crate::guard::Failure;
-use crate::load::Loaded;
-use crate::quantize::Codec;
+use crate::load::{Fed, Loaded};
+use crate::quantize::{Codec, replace_codecs};
+use crate::rewrite;
+use crate::squeeze::{SqueezeAll, replace_squeezes};
 
 /// The newest version whose operators may stand for recognised ones: tract has LayerNormalization, Gelu and
 /// RMSNormalization whatever the graph's version is.
@@ -31,6 +33,8 @@ pub(crate) enum Marker {
     Fake(Arc<Quantizer>),
     /// QuantizeLinear or DequantizeLinear.
     Codec(Arc<Codec>),
+    /// Squeeze of all axes of size 1.
+    Squeeze,
 }
 
 impl Marker {
@@ -39,6 +43,7 @@ impl Marker {
         let op_type = match self {
             Self::Fake(_) => "Fake",
             Self::Codec(_) => "Codec",
+            Self::Squeeze => "SqueezeAll",
         };
         Op::new(DOMAIN, op_type, vec![])
     }
@@ -47,6 +52,7 @@ impl Marker {
         match self {
             Self::Fake(quantizer) => expand(Fake::new(Arc::clone(quantizer))),
             Self::Codec(codec) => expand(Codec::clone(codec)),
+            Self::Squeeze => expand(SqueezeAll),
         }
     }
 }
@@ -67,8 +73,25 @@ impl<'a> Marked<'a> {
         Self { graph: Cow::Borrowed(graph), markers: Vec::new(), renamed: FxHashMap::default() }
     }
 
+    /// Brings the graph into the form in which it is handed over: recognised operators in ONNX's own spelling, what tract
+    /// lacks in what it has, branches and loops dissolved where what `fed` says of the inputs decides them, operators of
+    /// our own marked.
+    pub(crate) fn hand_over(&mut self, model: &Model, fed: &dyn Fn(ValueId) -> Fed) -> Result<(), Failure> {
+        self.expand()?;
+        if let Some(standard) = rewrite::standard(&self.graph, &model.functions)? {
+            self.graph = Cow::Owned(standard);
+        }
+        replace_codecs(self)?;
+        replace_squeezes(self)?;
+        while rewrite::dissolve(self, model, fed)? {
+            replace_codecs(self)?;
+            replace_squeezes(self)?;
+        }
+        Ok(())
+    }
+
     /// Spells recognised operators in ONNX's own.
-    pub(crate) fn expand(&mut self) -> Result<(), Failure> {
+    fn expand(&mut self) -> Result<(), Failure> {
         if has_recognised(&self.graph) {
             let expanded = ops::expand(&self.graph, NEWEST).map_err(|error| Failure::of(error.to_string()))?;
             self.graph = Cow::Owned(expanded);

@@ -14,58 +14,73 @@ use tract_onnx::tract_core::internal::{OutletId, TVec, TypedSimplePlan, TypedSim
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::plan::eval;
 
-use crate::NAME;
 use crate::guard::{Failure, guarded};
 use crate::load::{Fed, Loaded, NodeNames, Upstream, load};
 use crate::marked::Marked;
-use crate::quantize::replace_codecs;
 use crate::tensor::{HalfFloats, show, show_tract, to_tract};
+use crate::{NAME, refusal};
 
 /// How many sets of input shapes have a plan at a time: each holds packed copies of the weights.
 const PLANS: usize = 4;
 
-/// The shapes of the inputs that a sample gives, in the order of the graph's inputs.
-type Shapes = Vec<(ValueId, Vec<usize>)>;
+/// What a plan is made for, of the inputs that a sample gives and in the order of the graph's inputs.
+#[derive(Clone, Default, PartialEq)]
+struct Given {
+    shapes: Vec<(ValueId, Vec<usize>)>,
+    /// The elements of inputs that decide what is run.
+    deciding: Vec<(ValueId, Tensor)>,
+}
+
+impl Given {
+    /// How an input is fed.
+    fn fed(&self, value: ValueId) -> Fed {
+        if let Some((_, tensor)) = self.deciding.iter().find(|(input, _)| *input == value) {
+            return Fed::Elements(tensor.clone());
+        }
+        match self.shapes.iter().find(|(input, _)| *input == value) {
+            Some((_, shape)) => Fed::Shape(shape.clone()),
+            None => Fed::Default,
+        }
+    }
+}
 
 /// A request that tract can serve. Plans are made when the first sample of their shapes comes.
 pub(crate) struct TractSession<'a> {
     request: Request<'a>,
     /// The inputs that the taps need, in the order of the graph's.
     inputs: Vec<ValueId>,
+    /// Those whose elements may decide what is run.
+    deciding: Vec<ValueId>,
     /// Most recently used last.
-    plans: Mutex<Vec<(Shapes, Arc<Tapped>)>>,
+    plans: Mutex<Vec<(Given, Arc<Tapped>)>>,
 }
 
 impl<'a> TractSession<'a> {
-    /// A session for a request whose operators tract has.
-    pub(crate) fn new(request: Request<'a>) -> Self {
+    /// A session for a request whose operators tract has. The elements of the inputs in `deciding` are part of a plan.
+    pub(crate) fn new(request: Request<'a>, deciding: Vec<ValueId>) -> Self {
         let graph = &request.model.graph;
         let upstream = Upstream::of(graph, request.taps);
         let inputs = graph.inputs().iter().map(|declared| declared.value);
         let inputs = inputs.filter(|&value| upstream.has_value(value)).collect();
-        Self { request, inputs, plans: Mutex::default() }
+        Self { request, inputs, deciding, plans: Mutex::default() }
     }
 
-    /// The plan for these shapes; others that ask meanwhile wait for it.
-    fn plan(&self, shapes: &Shapes) -> Result<Arc<Tapped>, EngineError> {
+    /// The plan for these inputs; others that ask meanwhile wait for it.
+    fn plan(&self, given: &Given) -> Result<Arc<Tapped>, EngineError> {
         let mut plans = self.plans.lock().expect("no thread panics while it makes a plan");
-        if let Some(at) = plans.iter().position(|(known, _)| known == shapes) {
+        if let Some(at) = plans.iter().position(|(known, _)| known == given) {
             let entry = plans.remove(at);
             let plan = Arc::clone(&entry.1);
             plans.push(entry);
             return Ok(plan);
         }
-        let plan = Tapped::new(&self.request, shapes).map(Arc::new).map_err(refusal)?;
+        let plan = Tapped::new(&self.request, given).map(Arc::new).map_err(refusal)?;
         if plans.len() == PLANS {
             plans.remove(0);
         }
-        plans.push((shapes.clone(), Arc::clone(&plan)));
+        plans.push((given.clone(), Arc::clone(&plan)));
         Ok(plan)
     }
-}
-
-fn refusal(failure: Failure) -> EngineError {
-    EngineError::Prepare { engine: NAME, node: failure.node, reason: failure.reason }
 }
 
 impl Session for TractSession<'_> {
@@ -99,14 +114,14 @@ struct Tapped {
 }
 
 impl Tapped {
-    fn new(request: &Request<'_>, shapes: &Shapes) -> Result<Self, Failure> {
+    fn new(request: &Request<'_>, given: &Given) -> Result<Self, Failure> {
         let graph = &request.model.graph;
         let mut marked = match request.plan {
             Some(plan) => Marked::simulated(graph, plan)?,
             None => Marked::float(graph),
         };
-        marked.expand()?;
-        replace_codecs(&mut marked)?;
+        let fed = |value: ValueId| given.fed(value);
+        marked.hand_over(request.model, &fed)?;
         let (mut direct, mut computed) = (Vec::new(), Vec::new());
         for &tap in request.taps {
             match (marked.seen(tap) == tap, graph.value(tap).origin()) {
@@ -114,10 +129,6 @@ impl Tapped {
                 _ => computed.push(tap),
             }
         }
-        let fed = |value: ValueId| match shapes.iter().find(|(input, _)| *input == value) {
-            Some((_, shape)) => Fed::Shape(shape.clone()),
-            None => Fed::Default,
-        };
         let seen: Vec<ValueId> = computed.iter().map(|&tap| marked.seen(tap)).collect();
         let optimized = optimized(request, marked, &seen, fed)?;
         Self::of(optimized, &computed, direct)
@@ -192,7 +203,7 @@ fn steps(plan: &TypedSimplePlan) -> Vec<Step> {
 
 /// A thread's state for one plan.
 struct State {
-    shapes: Shapes,
+    given: Given,
     tapped: Arc<Tapped>,
     turn: TypedSimpleState,
 }
@@ -207,15 +218,18 @@ impl Runner for TractRunner<'_> {
     fn run(&mut self, sample: &Sample, see: &mut dyn FnMut(&Shown<'_>)) -> Result<(), EngineError> {
         let failed = |reason: String| EngineError::Run { engine: NAME, sample: sample.index, reason };
         let graph = &self.session.request.model.graph;
-        let mut shapes = Vec::new();
+        let mut plan_for = Given::default();
         for &input in &self.session.inputs {
             match (given(sample, input), graph.value(input).origin()) {
-                (Some(tensor), _) => shapes.push((input, tensor.shape().to_vec())),
+                (Some(tensor), _) if self.session.deciding.contains(&input) => {
+                    plan_for.deciding.push((input, tensor.clone()));
+                }
+                (Some(tensor), _) => plan_for.shapes.push((input, tensor.shape().to_vec())),
                 (None, Origin::Input(Some(_))) => {}
                 (None, _) => return Err(failed(format!("input `{}` is missing", graph.value(input).name()))),
             }
         }
-        let mut state = self.take_state(shapes)?;
+        let mut state = self.take_state(plan_for)?;
         let tapped = Arc::clone(&state.tapped);
         for &value in &tapped.direct {
             let tensor = given(sample, value).or_else(|| default_of(graph.value(value).origin()));
@@ -265,17 +279,17 @@ fn default_of(origin: &Origin) -> Option<&Tensor> {
 }
 
 impl TractRunner<'_> {
-    /// Takes the state for these shapes out of the list, or makes one.
-    fn take_state(&mut self, shapes: Shapes) -> Result<State, EngineError> {
-        if let Some(at) = self.states.iter().position(|state| state.shapes == shapes) {
+    /// Takes the state for these inputs out of the list, or makes one.
+    fn take_state(&mut self, given: Given) -> Result<State, EngineError> {
+        if let Some(at) = self.states.iter().position(|state| state.given == given) {
             return Ok(self.states.remove(at));
         }
-        let tapped = self.session.plan(&shapes)?;
+        let tapped = self.session.plan(&given)?;
         let turn = guarded(|| tapped.plan.spawn()).map_err(|failure| refusal(tapped.names.translate(&failure)))?;
         if self.states.len() == PLANS {
             self.states.remove(0);
         }
-        Ok(State { shapes, tapped, turn })
+        Ok(State { given, tapped, turn })
     }
 }
 

@@ -10,6 +10,7 @@ use onnxq_ir::{Attribute, AttributeValue, ElementType, Graph, Op, OpId, RECOGNIS
 use onnxq_plan::UnsupportedOp;
 
 use crate::marked::DOMAIN as MARKERS;
+use crate::rewrite::is_decided;
 
 /// Operators of ONNX's own domain that tract has and computes right.
 ///
@@ -279,15 +280,7 @@ pub(crate) fn node_name(graph: &Graph, id: OpId) -> &str {
 /// What is refused about an operator: its type, with the form that is, or `None` where it can be run.
 fn lacking(graph: &Graph, id: OpId) -> Option<String> {
     let op = graph.op(id);
-    let known = match op.domain() {
-        "" | "ai.onnx" => ONNX.contains(&op.op_type()),
-        "com.microsoft" => MICROSOFT.contains(&op.op_type()),
-        "ai.onnx.ml" => ML.contains(&op.op_type()),
-        RECOGNISED => EXPANDED.contains(&op.op_type()),
-        MARKERS => true,
-        _ => false,
-    };
-    if !known {
+    if !is_known(graph, id) {
         return Some(match op.domain() {
             "" | "ai.onnx" => op.op_type().to_owned(),
             domain => format!("{domain}.{}", op.op_type()),
@@ -296,14 +289,26 @@ fn lacking(graph: &Graph, id: OpId) -> Option<String> {
     wrong_form(graph, id).map(|form| format!("{} {form}", op.op_type()))
 }
 
+/// Whether tract has an operator, in some form, or it is a loop that can be dissolved.
+pub(crate) fn is_known(graph: &Graph, id: OpId) -> bool {
+    let op = graph.op(id);
+    match op.domain() {
+        "" | "ai.onnx" if op.op_type() == "Loop" => is_decided(graph, id),
+        "" | "ai.onnx" => ONNX.contains(&op.op_type()),
+        "com.microsoft" => MICROSOFT.contains(&op.op_type()),
+        "ai.onnx.ml" => ML.contains(&op.op_type()),
+        RECOGNISED => EXPANDED.contains(&op.op_type()),
+        MARKERS => true,
+        _ => false,
+    }
+}
+
 /// The forms of operators that tract has, but computes wrong or refuses.
 fn wrong_form(graph: &Graph, id: OpId) -> Option<String> {
     let op = graph.op(id);
     let reads = |slot: usize| slot < op.input_arity() && graph.input(id, slot).is_some();
     match op.op_type() {
-        "LSTM" | "GRU" | "RNN" if text(op, "direction") == Some("reverse") => {
-            Some("with direction `reverse`".to_owned())
-        }
+        "LSTM" | "GRU" | "RNN" => wrong_cell(op),
         "Swish" if float(op, "alpha").is_some_and(|alpha| alpha != 1.0) => Some("with alpha other than 1".to_owned()),
         "SpaceToDepth" if text(op, "mode") == Some("CRD") => Some("with mode `CRD`".to_owned()),
         "Attention" if reads(4) || reads(5) || reads(6) => Some("with past keys and values".to_owned()),
@@ -335,6 +340,25 @@ fn wrong_form(graph: &Graph, id: OpId) -> Option<String> {
     }
 }
 
+/// tract takes every direction but `bidirectional` for `forward`, and ignores what else a cell may say.
+fn wrong_cell(op: &Op) -> Option<String> {
+    if text(op, "direction") == Some("reverse") {
+        return Some("with direction `reverse`".to_owned());
+    }
+    let standard: &[&str] = match op.op_type() {
+        "LSTM" => &["Sigmoid", "Tanh", "Tanh"],
+        "GRU" => &["Sigmoid", "Tanh"],
+        _ => &["Tanh"],
+    };
+    if let Some(AttributeValue::Strings(named)) = find(op, "activations")
+        && named.iter().zip(standard.iter().cycle()).any(|(name, usual)| !name.eq_ignore_ascii_case(usual.as_bytes()))
+    {
+        return Some("with activations of its own".to_owned());
+    }
+    let is_said = |name: &str| op.attributes().iter().any(|attribute| attribute.name == name && !is_zero(attribute));
+    ["clip", "input_forget"].into_iter().find(|name| is_said(name)).map(|name| format!("with {name}"))
+}
+
 fn is_zero(attribute: &Attribute) -> bool {
     match attribute.value {
         AttributeValue::Int(value) => value == 0,
@@ -355,14 +379,16 @@ pub(crate) fn int(op: &Op, name: &str) -> Option<i64> {
     }
 }
 
-fn float(op: &Op, name: &str) -> Option<f32> {
+/// A FLOAT attribute.
+pub(crate) fn float(op: &Op, name: &str) -> Option<f32> {
     match find(op, name)? {
         AttributeValue::Float(value) => Some(*value),
         _ => None,
     }
 }
 
-fn text<'a>(op: &'a Op, name: &str) -> Option<&'a str> {
+/// A STRING attribute.
+pub(crate) fn text<'a>(op: &'a Op, name: &str) -> Option<&'a str> {
     match find(op, name)? {
         AttributeValue::String(value) => std::str::from_utf8(value).ok(),
         _ => None,

@@ -389,6 +389,18 @@ impl Graph {
         self.sync_captures(op);
     }
 
+    /// Lets what the graph captures be other values of the graph around it; `None`, with some moved, where one has no other.
+    pub(crate) fn recapture(&mut self, to: impl Fn(ValueId) -> Option<ValueId>) -> Option<()> {
+        for index in self.vertices.node_indices().collect::<Vec<_>>() {
+            if let Vertex::Value(value) = &mut self.vertices[index]
+                && let Origin::Captured(outer) = value.origin
+            {
+                value.origin = Origin::Captured(to(outer)?);
+            }
+        }
+        Some(())
+    }
+
     /// Makes the capture edges of `op` what its bodies capture.
     pub(crate) fn sync_captures(&mut self, op: OpId) {
         let stale: Vec<_> = self

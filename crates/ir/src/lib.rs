@@ -6,6 +6,7 @@ pub mod op;
 pub mod ops;
 pub mod patch;
 pub mod pattern;
+mod splice;
 pub mod tensor;
 pub mod text;
 pub mod types;

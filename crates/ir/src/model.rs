@@ -1,6 +1,7 @@
 //! A model: a graph, its local functions, and the versions that it is written in.
 
 use crate::graph::Graph;
+use crate::op::{Attribute, AttributeValue, Op};
 use crate::types::Carried;
 use crate::value::{Origin, ValueId};
 
@@ -24,10 +25,36 @@ pub struct Function {
     pub name: String,
     /// The overload that calls name; mostly empty.
     pub overload: String,
-    /// The body. Attributes that refer to the call's are opaque.
+    /// What attributes are where a call does not say it.
+    pub defaults: Vec<Attribute>,
+    /// The body. Attributes that refer to the call's are [`AttributeValue::Reference`].
     pub body: Graph,
     /// The encoded definition, as it will be written.
     pub encoded: Carried,
+}
+
+impl Function {
+    /// The body as a call has it: an attribute that refers to the call's has the call's value, or else the default's, and is
+    /// absent where neither is there.
+    pub fn body_for(&self, call: &Op) -> Graph {
+        let mut body = self.body.clone();
+        self.settle_references(&mut body, call);
+        body
+    }
+
+    fn settle_references(&self, graph: &mut Graph, call: &Op) {
+        for id in graph.op_ids().collect::<Vec<_>>() {
+            let op = graph.op_mut(id);
+            op.attributes.retain_mut(|attribute| {
+                let AttributeValue::Reference { of, .. } = &attribute.value else { return true };
+                let said = call.attributes().iter().chain(&self.defaults).find(|candidate| candidate.name == *of);
+                said.map(|said| attribute.value = said.value.clone()).is_some()
+            });
+            for body in op.bodies_mut() {
+                self.settle_references(body, call);
+            }
+        }
+    }
 }
 
 /// A model.

@@ -51,7 +51,14 @@ pub enum AttributeValue {
     Tensors(Vec<Tensor>),
     /// GRAPHS
     Graphs(Vec<Graph>),
-    /// Anything else (a reference to a function's attribute, a sparse tensor, a type): the encoded `AttributeProto`.
+    /// In a local function: what the call's attribute of this name says.
+    Reference {
+        /// The name of the call's attribute.
+        of: String,
+        /// The encoded `AttributeProto`.
+        encoded: Carried,
+    },
+    /// Anything else (a sparse tensor, a type): the encoded `AttributeProto`.
     Opaque(Carried),
 }
 

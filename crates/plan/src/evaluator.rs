@@ -4,7 +4,7 @@
 
 use std::sync::Mutex;
 
-use onnxq_ir::{ElementType, Graph, Model, Tensor, TensorType, ValueId};
+use onnxq_ir::{ElementType, Model, Tensor, TensorType, ValueId};
 
 use crate::plan::Plan;
 
@@ -137,7 +137,7 @@ pub trait Evaluator: Sync {
     fn prepare<'a>(&'a self, request: &Request<'a>) -> Result<Box<dyn Session + 'a>, EngineError>;
 
     /// Which of these values the engine can compute, judged by the operators upstream of each.
-    fn reachable(&self, graph: &Graph, values: &[ValueId]) -> Vec<ValueId>;
+    fn reachable(&self, model: &Model, values: &[ValueId]) -> Vec<ValueId>;
 }
 
 /// A prepared graph, shared by threads.

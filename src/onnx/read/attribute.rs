@@ -27,6 +27,13 @@ impl Reader {
         Ok(Attribute { name, value, carried: pack(&carried) })
     }
 
+    /// The defaults of a function's attributes. One with a body is left out: what a body reads is nothing to a default.
+    pub(super) fn defaults(&mut self, protos: Vec<AttributeProto>, name: &str) -> Result<Vec<Attribute>, ReadProblem> {
+        let label = format!("local function `{name}`");
+        let plain = protos.into_iter().filter(|proto| proto.g.is_none() && proto.graphs.is_empty());
+        plain.map(|proto| self.attribute(proto, &label)).collect()
+    }
+
     /// Moves the value out of the message, and says whether it was absent; `None` for what the IR does not look into.
     fn attribute_value(
         &mut self,
@@ -109,5 +116,10 @@ fn opaque(proto: &AttributeProto, node: &str) -> Result<Attribute, ReadProblem> 
     if proto.g.is_some() || !proto.graphs.is_empty() {
         return Err(ReadProblem::Untyped { node: node.to_owned(), attribute: name });
     }
-    Ok(Attribute::new(name, AttributeValue::Opaque(pack(proto))))
+    let encoded = pack(proto);
+    let value = match proto.ref_attr_name() {
+        "" => AttributeValue::Opaque(encoded),
+        of => AttributeValue::Reference { of: of.to_owned(), encoded },
+    };
+    Ok(Attribute::new(name, value))
 }

@@ -109,7 +109,7 @@ fn forms_that_cannot_be_computed_are_refused() {
     let (_, float8) = sketch.op(quantize(vec![Attribute::int("output_dtype", 17)]), &[x, fixed], "float8");
     let (_, fine) = sketch.op(quantize(vec![Attribute::int("output_dtype", 21)]), &[x, fixed], "fine");
     let model = sketch.model();
-    assert_eq!(Tract.reachable(&model.graph, &[computed, float8, fine]), [fine]);
+    assert_eq!(Tract.reachable(&model, &[computed, float8, fine]), [fine]);
     let error = run_plan(&model, None, &[computed, float8], vec![]).unwrap_err().to_string();
     assert!(error.contains("QuantizeLinear with a computed scale"), "{error}");
     assert!(error.contains("QuantizeLinear to float8e4m3fn"), "{error}");

@@ -3,6 +3,7 @@
 mod codecs;
 mod inference;
 mod refusals;
+mod rewriting;
 mod runs;
 mod simulation;
 

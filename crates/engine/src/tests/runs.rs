@@ -41,7 +41,7 @@ fn only_what_taps_need_is_run() {
     let model = sketch.model();
     let seen = run(&model, &[relu], vec![(x, Tensor::new(vec![2], vec![-1.0f32, 1.0]))]);
     assert_eq!(seen[0].floats, [0.0, 1.0]);
-    assert_eq!(Tract.reachable(&model.graph, &[strange, relu, x]), [relu, x]);
+    assert_eq!(Tract.reachable(&model, &[strange, relu, x]), [relu, x]);
 }
 
 /// `if sum(x) > 0 then x * outer + inner else x - outer_computed`.

@@ -33,6 +33,12 @@ impl Scene {
         value
     }
 
+    /// What a body reads of the graph around it: the value with this id there.
+    pub(crate) fn captured(&mut self, name: &str, outer: usize) -> ValueId {
+        let outer = ValueId(petgraph::stable_graph::NodeIndex::new(outer));
+        self.builder.add_value(Value::new(name, ValueType::Unknown, Origin::Captured(outer)))
+    }
+
     pub(crate) fn constant(&mut self, name: &str, tensor: Tensor) -> ValueId {
         self.builder.add_value(Value::new(name, ValueType::Unknown, Origin::Constant(tensor)))
     }

@@ -223,7 +223,7 @@ impl GraphText<'_> {
             AttributeValue::Strings(strings) => listed(f, strings, |string, f| write_string(string, f)),
             AttributeValue::Tensors(tensors) => listed(f, tensors, |tensor, f| self.tensor(tensor, f)),
             AttributeValue::Graphs(graphs) => listed(f, graphs, |graph, f| self.body(graph, f)),
-            AttributeValue::Opaque(_) => Ok(()),
+            AttributeValue::Reference { .. } | AttributeValue::Opaque(_) => Ok(()),
         }
     }
 
@@ -249,7 +249,7 @@ fn note_unwritable(f: &mut fmt::Formatter<'_>, op: &Op) -> fmt::Result {
 
 fn is_attribute_writable(attribute: &Attribute) -> bool {
     match &attribute.value {
-        AttributeValue::Opaque(_) => false,
+        AttributeValue::Reference { .. } | AttributeValue::Opaque(_) => false,
         AttributeValue::String(string) => std::str::from_utf8(string).is_ok(),
         AttributeValue::Strings(strings) => strings.iter().all(|string| std::str::from_utf8(string).is_ok()),
         _ => true,

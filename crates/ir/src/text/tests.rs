@@ -290,6 +290,7 @@ fn what_the_syntax_cannot_say_is_a_comment() {
         domain: "d".to_owned(),
         name: "F".to_owned(),
         overload: String::new(),
+        defaults: Vec::new(),
         body: read("f (a) => (b) { b = A <s = \"\n\"> (a) }").graph,
         encoded: Carried::default(),
     };

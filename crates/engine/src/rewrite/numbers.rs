@@ -1,0 +1,63 @@
+//! Operators between numbers that tract has for some types or parameters only.
+
+use onnxq_ir::{Attribute, ElementType, Graph, Op, OpId, Patch, Tensor, ValueId, ops};
+
+use super::{plain, take_over};
+use crate::support::float;
+
+/// Pow: the exponent gets the type of the base, whose type the result has. tract takes the wider of both.
+pub(super) fn power(patch: &mut Patch, graph: &Graph, id: OpId) -> Option<()> {
+    if !graph.op(id).is("Pow") {
+        return None;
+    }
+    let (base, exponent) = (graph.input(id, 0)?, graph.input(id, 1)?);
+    let element = |value: ValueId| graph.tensor_type(value).map(|known| known.element);
+    if element(exponent) != Some(ElementType::F64) || element(base) == Some(ElementType::F64) {
+        return None;
+    }
+    let exponent = plain(patch, graph, "CastLike", &[exponent, base]);
+    patch.set_input(id, 1, Some(exponent));
+    Some(())
+}
+
+/// Gemm of float64, whose factors tract has in float32: a MatMul with what goes with it.
+pub(super) fn gemm_of_doubles(patch: &mut Patch, graph: &Graph, id: OpId) -> Option<()> {
+    let gemm = ops::Gemm::at(graph, id)?;
+    let is_double = |value: &ValueId| graph.tensor_type(*value).is_some_and(|known| known.element == ElementType::F64);
+    if ![Some(gemm.a), Some(gemm.b), gemm.c].iter().flatten().any(is_double) {
+        return None;
+    }
+    let factor = |patch: &mut Patch, value: ValueId, factor: f32| {
+        if factor == 1.0 {
+            return value;
+        }
+        let factor = patch.constant(graph, "factor", Tensor::new(vec![], vec![f64::from(factor)]));
+        plain(patch, graph, "Mul", &[value, factor])
+    };
+    let turned = |patch: &mut Patch, value: ValueId, is_turned: bool| {
+        let turn = Op::new("", "Transpose", vec![Attribute::ints("perm", [1, 0])]);
+        if is_turned { patch.value(graph, turn, &[value], "turned") } else { value }
+    };
+    let a = turned(patch, gemm.a, gemm.trans_a);
+    let b = turned(patch, gemm.b, gemm.trans_b);
+    let product = plain(patch, graph, "MatMul", &[a, b]);
+    let mut result = factor(patch, product, gemm.alpha);
+    if let Some(c) = gemm.c {
+        let c = factor(patch, c, gemm.beta);
+        result = plain(patch, graph, "Add", &[result, c]);
+    }
+    take_over(patch, graph, id, &[Some(result)])
+}
+
+/// Swish with a factor, `x sigmoid(alpha x)`, which tract ignores.
+pub(super) fn swish(patch: &mut Patch, graph: &Graph, id: OpId) -> Option<()> {
+    let op = graph.op(id);
+    let alpha = float(op, "alpha").filter(|&alpha| op.is("Swish") && alpha != 1.0)?;
+    let x = graph.input(id, 0)?;
+    let alpha = patch.constant(graph, "alpha", Tensor::new(vec![], vec![alpha]));
+    let alpha = plain(patch, graph, "CastLike", &[alpha, x]);
+    let scaled = plain(patch, graph, "Mul", &[x, alpha]);
+    let gate = plain(patch, graph, "Sigmoid", &[scaled]);
+    let product = plain(patch, graph, "Mul", &[x, gate]);
+    take_over(patch, graph, id, &[Some(product)])
+}
