@@ -87,6 +87,7 @@ passes! {
     "recognise-gelu" => canonicalize/recognise_gelu::RecogniseGelu;
     "recognise-silu" => canonicalize/recognise_silu::RecogniseSilu;
     "recognise-softmax" => canonicalize/recognise_softmax::RecogniseSoftmax;
+    "einsum-product" => canonicalize/einsum_product::EinsumProduct;
     "linear-form" => canonicalize/linear_form::LinearForm;
     "dead-code" => canonicalize/dead_code::DeadCode;
     "select-sites" => assign/select_sites::SelectSites;

@@ -4,6 +4,7 @@
 //! One binary with a module for each side, since each test binary links the engine.
 
 mod arrays;
+mod defects;
 mod determinism;
 mod errors;
 mod io;

@@ -129,6 +129,8 @@ pub enum Placement {
 pub enum OperatorKind {
     /// MatMul or Gemm with a constant weight.
     Linear,
+    /// Gather of rows of a constant matrix by computed indices. Saves size only.
+    Embedding,
     /// MatMul of two activations.
     MatMul,
     /// Conv with a constant weight.
@@ -190,6 +192,7 @@ impl OperatorKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Linear => "Linear",
+            Self::Embedding => "Embedding",
             Self::MatMul => "MatMul",
             Self::Conv => "Conv",
             Self::PatchEmbedding => "PatchEmbedding",

@@ -9,7 +9,9 @@
 //! Elements of what eligible operators write, for their MACs.
 //!
 //! # Effect
-//! First, an operator leaves the plan if one of its operands, or its quantized output, has an SQNR below `min-node-sqnr`.
+//! First, an operator leaves the plan if one of its operands, or its quantized output, has an SQNR below `min-node-sqnr`, and
+//! so does a Concat of which one part is more than 16 times as wide as another: boxes of 0 to 640 and scores of 0 to 1 on one
+//! grid leave the scores no levels, which the SQNR of both together does not show.
 //! Then, while the output that suffers most has an SQNR below `min-sqnr` in simulation, operators leave the plan in the
 //! order of the output error that each makes alone, divided by its MACs (an operator without weights counts as 16 for every
 //! element that it writes); none whose leaving would take more than half of the eligible MACs. Where that does not reach `min-sqnr`, the best of the plans that were tried is kept, and the summary says so.
@@ -23,6 +25,7 @@
 //!
 //! # Declines
 //! - `low-sqnr`: an operand or output has an SQNR below `min-node-sqnr`.
+//! - `uneven-concat`: its parts differ too much for one grid.
 //! - `given-back`: the model's output is better without it.
 //! - `no-chain`: what it stood beside was given back.
 //!
@@ -34,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::{OpId, ValueId};
 use onnxq_plan::trial::worst_db;
-use onnxq_plan::{Deviation, Needs, Plan, Quantizer, Site, Statistic, Trials};
+use onnxq_plan::{Deviation, Needs, OperatorKind, Plan, Quantizer, Site, Statistic, Trials};
 use serde::{Deserialize, Serialize};
 
 use super::kind::Candidate;
@@ -102,8 +105,42 @@ fn give_back_nodes(cx: &mut Context<'_>, trials: &dyn Trials, least: f64) -> Res
             reasons.entry(op).or_insert(reason);
         }
     }
+    for (op, planned) in cx.plan.operators() {
+        if planned.kind == OperatorKind::Concat
+            && let Some(reason) = uneven(cx, op)
+        {
+            reasons.entry(op).or_insert(reason);
+        }
+    }
     leave(cx, &reasons);
     Ok(())
+}
+
+/// How much wider one part of a Concat may be than another: the narrow one keeps 4 of 8 bits.
+const WIDEST_PART: f32 = 16.0;
+
+/// Why the parts of a Concat do not fit on one grid.
+fn uneven(cx: &Context<'_>, op: OpId) -> Option<String> {
+    let candidate = Candidate::at(cx.graph(), op)?;
+    let width = |(slot, value): (usize, ValueId)| {
+        let own = cx.plan.quantizer(Site::Operand { op, slot }).or_else(|| cx.plan.quantizer(Site::Output(value)));
+        match own? {
+            Quantizer::Tensor(own) => Some((own.range().max() - own.range().min(), value)),
+            _ => None,
+        }
+    };
+    let mut widths: Vec<(f32, ValueId)> = candidate.activation_values(cx.graph()).filter_map(width).collect();
+    widths.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (&(narrow, small), &(wide, large)) = (widths.first()?, widths.last()?);
+    let name = |value| cx.graph().value(value).name();
+    (wide > WIDEST_PART * narrow).then(|| {
+        format!(
+            "uneven-concat: `{}` is {:.0} times as wide as `{}`, which one grid leaves few levels",
+            name(large),
+            wide / narrow,
+            name(small)
+        )
+    })
 }
 
 /// The operator of the plan behind which a value is quantized.
@@ -306,6 +343,11 @@ mod tests {
     #[test]
     fn low_sqnr() {
         check!("give-back/low_sqnr");
+    }
+
+    #[test]
+    fn uneven_concat() {
+        check!("give-back/uneven_concat");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What kind of quantizable operator an operator is.
 
-use onnxq_ir::ops::{Conv, Linear};
-use onnxq_ir::{ElementType, Graph, OpId, Origin, ValueId};
+use onnxq_ir::ops::{Conv, Gather, Linear};
+use onnxq_ir::{ElementType, Graph, OpId, Origin, Tensor, ValueId};
 use onnxq_plan::{Facts, OperatorKind};
 
 /// An operator that rules and recipes can speak of, with its operands.
@@ -24,6 +24,15 @@ impl Candidate {
             let axis = linear.output_axis();
             let bias = linear.bias.map(|_| 2);
             return Some(Self { op, kind: OperatorKind::Linear, activations: vec![0], weight: Some((1, axis)), bias });
+        }
+        if is_embedding(graph, op) {
+            return Some(Self {
+                op,
+                kind: OperatorKind::Embedding,
+                activations: vec![],
+                weight: Some((0, 0)),
+                bias: None,
+            });
         }
         let node = graph.op(op);
         let kind = KINDS.iter().find(|(name, _)| node.is(name))?.1;
@@ -100,6 +109,16 @@ impl Candidate {
     pub(crate) fn activation_values<'a>(&'a self, graph: &'a Graph) -> impl Iterator<Item = (usize, ValueId)> + 'a {
         self.activations.iter().filter_map(|&slot| Some((slot, graph.input(self.op, slot)?)))
     }
+}
+
+/// A pick of rows of a matrix, each long enough that a scale of its own is no loss.
+fn is_embedding(graph: &Graph, op: OpId) -> bool {
+    const SHORTEST_ROW: usize = 16;
+    let Some(gather) = Gather::at(graph, op).filter(|gather| gather.axis == 0) else { return false };
+    let is_table = |table: &Tensor| {
+        table.element() == ElementType::F32 && matches!(table.shape(), &[_, width] if width >= SHORTEST_ROW)
+    };
+    graph.constant(gather.data).is_some_and(is_table) && graph.constant(gather.indices).is_none()
 }
 
 /// A convolution of a graph's input by filters that do not overlap.

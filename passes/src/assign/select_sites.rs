@@ -206,10 +206,15 @@ impl SelectSites {
         if let Some((slot, axis)) = candidate.weight {
             let format = cx.target.weight_format(own.weight().or(rule.weight_bits).unwrap_or(bits.weight))?;
             let granularity = match cx.target.weights.granularity {
+                // Its rows are scaled once they are picked, which no kernel sees.
+                _ if candidate.kind == OperatorKind::Embedding => Granularity::Axis(axis),
                 WeightGranularity::Channel => weight_granularity(cx, candidate.op, axis),
                 WeightGranularity::Tensor => Granularity::Tensor,
             };
-            let symmetry = own.weight_symmetry.or(self.weight_symmetry).unwrap_or(cx.target.weights.symmetry);
+            let symmetry = match candidate.kind {
+                OperatorKind::Embedding => Symmetry::Symmetric,
+                _ => own.weight_symmetry.or(self.weight_symmetry).unwrap_or(cx.target.weights.symmetry),
+            };
             cx.plan.want(Site::Operand { op: candidate.op, slot }, Scheme::Uniform { format, symmetry, granularity });
             cx.assigned();
         }
@@ -391,6 +396,11 @@ mod tests {
     #[test]
     fn per_tensor() {
         check!("select-sites/per_tensor");
+    }
+
+    #[test]
+    fn embedding() {
+        check!("select-sites/embedding");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 mod affine;
 pub(crate) mod dead_code;
 pub(crate) mod drop_identity;
+pub(crate) mod einsum_product;
 pub(crate) mod fold_batchnorm;
 pub(crate) mod fold_constants;
 pub(crate) mod linear_form;

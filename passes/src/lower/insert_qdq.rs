@@ -10,7 +10,8 @@
 //! # Effect
 //! Sites of one value with equal quantizers share one pair of nodes. An operand's pair concerns its reader only; an
 //! output's concerns every reader. Weights and biases become codes behind a DequantizeLinear; below 8 bits activations have
-//! a Clip on the codes between the pair. Every zero point is written.
+//! a Clip on the codes between the pair. Every zero point is written. From an embedding table rows of codes are picked, which a
+//! Cast and a Mul by the row's scale make floats.
 //!
 //! # Promise
 //! Lossy: this is where precision goes.
@@ -25,10 +26,10 @@ use std::collections::BTreeMap;
 
 use onnxq_ir::{OpId, Patch, ValueId};
 use onnxq_numerics::Uniform;
-use onnxq_plan::{Quantizer, Site};
+use onnxq_plan::{OperatorKind, Quantizer, Site};
 use serde::{Deserialize, Serialize};
 
-use super::{bias, log, uniform};
+use super::{bias, embedding, log, uniform};
 use crate::pass::{Context, Pass, PassError, Promise};
 
 /// What a recipe or `--set insert-qdq.KEY=VALUE` can set: nothing.
@@ -47,9 +48,14 @@ impl Pass for InsertQdq {
 
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
         let mut by_value: BTreeMap<ValueId, Vec<Group>> = BTreeMap::new();
+        let mut tables: Vec<(OpId, Quantizer)> = Vec::new();
         for (site, entry) in cx.plan.entries() {
             let value = site.value(cx.graph()).ok_or_else(|| broken(format!("{site:?} reads nothing")))?;
             let quantizer = entry.quantizer.clone().ok_or_else(|| broken(format!("{site:?} has no quantizer")))?;
+            if let Some(op) = embedding_at(cx, site) {
+                tables.push((op, quantizer));
+                continue;
+            }
             let groups = by_value.entry(value).or_default();
             match groups.iter_mut().find(|group| group.quantizer == quantizer) {
                 Some(group) => group.sites.push(site),
@@ -62,8 +68,24 @@ impl Pass for InsertQdq {
                 cx.apply(patch)?;
             }
         }
+        // Last, for what reads a picked row is a site of its own.
+        for (op, quantizer) in tables {
+            let Quantizer::Channels { channels, .. } = &quantizer else {
+                return Err(broken("a table has no scale per row".to_owned()));
+            };
+            let mut patch = Patch::new(cx.graph(), "insert-qdq", op);
+            embedding::rows(cx.graph(), &mut patch, op, channels)
+                .ok_or_else(|| broken("a table is no matrix".to_owned()))?;
+            cx.apply(patch)?;
+        }
         Ok(())
     }
+}
+
+/// The Gather whose table is quantized at a site.
+fn embedding_at(cx: &Context<'_>, site: Site) -> Option<OpId> {
+    let Site::Operand { op, .. } = site else { return None };
+    cx.plan.operators().find(|(own, _)| *own == op).filter(|(_, it)| it.kind == OperatorKind::Embedding).map(|_| op)
 }
 
 /// Sites of one value that share a quantizer.
@@ -196,6 +218,11 @@ mod tests {
     #[test]
     fn tied_bias() {
         check!("insert-qdq/tied_bias");
+    }
+
+    #[test]
+    fn embedding() {
+        check!("insert-qdq/embedding");
     }
 
     #[test]

@@ -69,7 +69,12 @@ pub(crate) fn constant(
 }
 
 /// Codes of a format in a type that may be wider.
-fn codes_tensor(codes: &[i32], format: IntFormat, element: onnxq_ir::ElementType, shape: Vec<usize>) -> Tensor {
+pub(crate) fn codes_tensor(
+    codes: &[i32],
+    format: IntFormat,
+    element: onnxq_ir::ElementType,
+    shape: Vec<usize>,
+) -> Tensor {
     let carrier =
         IntFormat::new(element.bits() as u8, format.signedness()).expect("the carrier of a format is a format");
     Tensor::from_bytes(element, shape, pack(codes, carrier).into()).expect("as many codes as the shape has elements")

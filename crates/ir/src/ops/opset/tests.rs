@@ -126,7 +126,8 @@ fn local_functions_are_raised_along() {
     inner.op(Op::new("", "Squeeze", vec![Attribute::ints("axes", [0])]), &[x], "s");
     let body = inner.finish();
     let (domain, name, overload) = ("my".to_owned(), "Thin".to_owned(), String::new());
-    let function = crate::model::Function { domain, name, overload, body, encoded: Carried::default() };
+    let function =
+        crate::model::Function { domain, name, overload, body, defaults: Vec::new(), encoded: Carried::default() };
     let mut outer = Scene::new(12);
     let x = outer.input("x");
     outer.op(Op::new("my", "Thin", vec![]), &[x], "y");
