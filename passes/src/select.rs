@@ -207,7 +207,7 @@ impl Selection {
         Self { as_read: as_read.clone(), ..Self::default() }
     }
 
-    /// Quantizes only what this text names, and what others do that are included.
+    /// Quantizes only what this text or another included one names.
     pub fn include(&mut self, text: &str) -> Result<(), NoSuchNodes> {
         self.include.push(Nodes::find(text, &self.as_read)?);
         Ok(())

@@ -250,11 +250,6 @@ impl Target {
         IntFormat::new(bits, sign.into()).ok_or_else(refuse)
     }
 
-    /// The widths of packed types that weights may be stored in.
-    pub fn packed(&self, bits: Bits) -> &[u8] {
-        if bits.activation.is_some() { &self.weights.packed } else { &self.weights.packed_weight_only }
-    }
-
     /// The rule for an operator, if the runtime computes it in integers.
     pub fn rule(&self, kind: OperatorKind) -> Option<&OperatorRule> {
         let rule = |kind| self.operators.iter().find(|rule: &&OperatorRule| rule.op == kind);

@@ -25,12 +25,13 @@
 use std::collections::BTreeMap;
 
 use onnxq_ir::{OpId, Patch, ValueId};
-use onnxq_numerics::Uniform;
 use onnxq_plan::{OperatorKind, Quantizer, Site};
 use serde::{Deserialize, Serialize};
 
+use super::carrier::weight_carrier;
 use super::{bias, embedding, log, uniform};
 use crate::pass::{Context, Pass, PassError, Promise};
+use crate::storage::{Carrier, Storage};
 
 /// What a recipe or `--set insert-qdq.KEY=VALUE` can set: nothing.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -62,11 +63,14 @@ impl Pass for InsertQdq {
                 None => groups.push(Group { quantizer, sites: vec![site] }),
             }
         }
-        for (value, groups) in by_value {
-            for group in groups {
-                let patch = group.lower(cx, value)?;
-                cx.apply(patch)?;
-            }
+        // What reads codes can be seen only before the first patch.
+        let groups =
+            by_value.into_iter().flat_map(|(value, groups)| groups.into_iter().map(move |group| (value, group)));
+        let groups: Vec<(ValueId, Carrier, Group)> =
+            groups.map(|(value, group)| (value, group.carrier(cx), group)).collect();
+        for (value, carrier, group) in groups {
+            let patch = group.lower(cx, value, carrier)?;
+            cx.apply(patch)?;
         }
         // Last, for what reads a picked row is a site of its own.
         for (op, quantizer) in tables {
@@ -82,9 +86,12 @@ impl Pass for InsertQdq {
     }
 }
 
-/// The Gather whose table is quantized at a site.
+/// The Gather whose table is stored as codes at a site.
 fn embedding_at(cx: &Context<'_>, site: Site) -> Option<OpId> {
     let Site::Operand { op, .. } = site else { return None };
+    if cx.settings.storage == Storage::Float {
+        return None;
+    }
     cx.plan.operators().find(|(own, _)| *own == op).filter(|(_, it)| it.kind == OperatorKind::Embedding).map(|_| op)
 }
 
@@ -95,10 +102,19 @@ struct Group {
 }
 
 impl Group {
-    fn lower(&self, cx: &Context<'_>, value: ValueId) -> Result<Patch, PassError> {
+    /// What would hold the codes of a weight.
+    fn carrier(&self, cx: &Context<'_>) -> Carrier {
+        let uses: Vec<_> = self.sites.iter().flat_map(|site| site.uses(cx.graph())).collect();
+        let own = match &self.quantizer {
+            Quantizer::Tensor(own) => Some(own),
+            Quantizer::Channels { channels, .. } => channels.first(),
+            Quantizer::Log(_) | Quantizer::Bias(_) => None,
+        };
+        own.map_or(Carrier::Floats, |own| weight_carrier(cx, own, &uses))
+    }
+
+    fn lower(&self, cx: &Context<'_>, value: ValueId, carrier: Carrier) -> Result<Patch, PassError> {
         let graph = cx.graph();
-        let carrier =
-            |own: &Uniform| cx.settings.storage.weight_carrier(own.format(), cx.target.packed(cx.settings.bits));
         let uses: Vec<_> = self.sites.iter().flat_map(|site| site.uses(graph)).collect();
         let first: Option<OpId> = uses.iter().map(|reader| reader.op).min_by_key(|&op| (graph.op(op).order_key(), op));
         let anchor = graph
@@ -111,21 +127,12 @@ impl Group {
         let is_constant = graph.constant(value).is_some();
         let lowered = match &self.quantizer {
             Quantizer::Tensor(own) if is_constant => {
-                uniform::constant(graph, &mut patch, value, None, std::slice::from_ref(own), carrier(own))
+                uniform::constant(graph, &mut patch, value, None, std::slice::from_ref(own), carrier)
             }
             Quantizer::Tensor(own) => Some(uniform::activation(graph, &mut patch, value, own)),
-            Quantizer::Channels { axis, channels } => uniform::constant(
-                graph,
-                &mut patch,
-                value,
-                Some(*axis),
-                channels,
-                carrier(
-                    channels
-                        .first()
-                        .ok_or_else(|| broken(format!("`{}` has no channels", graph.value(value).name())))?,
-                ),
-            ),
+            Quantizer::Channels { axis, channels } => {
+                uniform::constant(graph, &mut patch, value, Some(*axis), channels, carrier)
+            }
             Quantizer::Log(own) => Some(log::activation(graph, &mut patch, value, *own)),
             Quantizer::Bias(scales) => bias::constant(graph, &mut patch, value, scales),
         };
@@ -168,6 +175,11 @@ mod tests {
     #[test]
     fn native() {
         check!("insert-qdq/native");
+    }
+
+    #[test]
+    fn native_by_override() {
+        check!("insert-qdq/native_by_override");
     }
 
     #[test]

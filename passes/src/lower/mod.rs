@@ -1,6 +1,7 @@
 //! From the plan to nodes.
 
 pub(crate) mod bias;
+mod carrier;
 pub(crate) mod embedding;
 pub(crate) mod insert_qdq;
 pub(crate) mod legalize;

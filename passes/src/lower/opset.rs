@@ -26,6 +26,7 @@ use onnxq_numerics::Uniform;
 use onnxq_plan::{Entry, Quantizer, Site};
 use serde::{Deserialize, Serialize};
 
+use super::carrier::weight_carrier;
 use crate::pass::{CHANNEL_SCALES, Context, Pass, PassError, Promise};
 use crate::storage::Carrier;
 
@@ -76,7 +77,7 @@ fn raise_file(cx: &mut Context<'_>) {
 /// The operator version that a site's form needs, and the form.
 fn need(cx: &Context<'_>, site: Site, entry: &Entry) -> Option<(i64, &'static str)> {
     let constant = site.value(cx.graph()).is_some_and(|value| cx.graph().constant(value).is_some());
-    let carrier = |own: &Uniform| cx.settings.storage.weight_carrier(own.format(), cx.target.packed(cx.settings.bits));
+    let carrier = |own: &Uniform| weight_carrier(cx, own, &site.uses(cx.graph()));
     match entry.quantizer.as_ref()? {
         Quantizer::Channels { channels, .. } => {
             let (opset, form) = weight_need(carrier(channels.first()?))?;
