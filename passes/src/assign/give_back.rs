@@ -10,7 +10,7 @@
 //!
 //! # Effect
 //! First, an operator leaves the plan if one of its operands, or its quantized output, has an SQNR below `min-node-sqnr`, and
-//! so does a Concat of which one part is more than 16 times as wide as another: boxes of 0 to 640 and scores of 0 to 1 on one
+//! so does a Concat of which one part is more than 16 times as wide as another, with what reads it: boxes of 0 to 640 and scores of 0 to 1 on one
 //! grid leave the scores no levels, which the SQNR of both together does not show.
 //! Then, while the output that suffers most has an SQNR below `min-sqnr` in simulation, operators leave the plan in the
 //! order of the output error that each makes alone, divided by its MACs (an operator without weights counts as 16 for every
@@ -109,7 +109,11 @@ fn give_back_nodes(cx: &mut Context<'_>, trials: &dyn Trials, least: f64) -> Res
         if planned.kind == OperatorKind::Concat
             && let Some(reason) = uneven(cx, op)
         {
-            reasons.entry(op).or_insert(reason);
+            // What reads both parts as codes needs the one grid as well.
+            let readers = planned.ends.iter().flat_map(|end| cx.graph().readers(end.value)).map(|reader| reader.op);
+            for op in readers.filter(|&reader| cx.plan.is_computed(reader)).chain([op]) {
+                reasons.entry(op).or_insert_with(|| reason.clone());
+            }
         }
     }
     leave(cx, &reasons);
