@@ -57,6 +57,13 @@ pub struct Finding {
     pub reason: Reason,
 }
 
+impl Finding {
+    /// One that is about no node.
+    fn of_model(level: Level, reason: Reason) -> Self {
+        Self { level, node: None, operator: String::new(), is_float: false, reason }
+    }
+}
+
 /// QuantizeLinear and DequantizeLinear, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Conversions {
@@ -98,6 +105,10 @@ impl Lint {
         let mut lint = Self::default();
         lint.add_graph(&model.graph, None, kernels, oldest);
         lint.weigh(kernels);
+        if !model.functions.is_empty() {
+            let reason = Reason::Functions { count: model.functions.len() };
+            lint.findings.push(Finding::of_model(Level::Note, reason));
+        }
         if let Some(oldest) = oldest {
             lint.findings.extend(releases::findings(model, kernels, oldest));
         }
@@ -113,8 +124,8 @@ impl Lint {
     }
 
     fn add(&mut self, judged: Judged) {
-        self.verdicts.extend(judged.verdicts);
-        self.findings.extend(judged.findings);
+        self.verdicts.extend(judged.verdicts.into_values());
+        self.findings.extend(judged.findings.into_iter().map(|(_, finding)| finding));
         for (kernel, moves) in judged.kernels {
             *if moves { &mut self.moving } else { &mut self.kernels }.entry(kernel).or_insert(0) += 1;
         }
@@ -130,13 +141,7 @@ impl Lint {
         let conversions = self.running.total() - self.vectors;
         let kernels: usize = self.kernels.values().sum();
         if conversions as f64 > rules.max_conversions * kernels.max(1) as f64 {
-            self.findings.push(Finding {
-                level: Level::Warning,
-                node: None,
-                operator: String::new(),
-                is_float: false,
-                reason: Reason::Conversions { conversions, kernels },
-            });
+            self.findings.push(Finding::of_model(Level::Warning, Reason::Conversions { conversions, kernels }));
         }
     }
 

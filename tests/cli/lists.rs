@@ -37,6 +37,7 @@ fn help_names_every_option_and_has_examples() {
         "--verbose",
         "info",
         "compare",
+        "lint",
         "passes",
         "recipes",
         "targets",
