@@ -96,14 +96,29 @@ fn the_runtime_does_so() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Trained models with their data: those that ship, and the shared ones where they are.
-fn models() -> Vec<(String, PathBuf, PathBuf)> {
-    let ship = |name: &str| (name.to_owned(), shipped().join(name).with_extension("onnx"), shipped().join("calib.npz"));
+/// A trained model with its data, and the settings to quantize it with.
+struct Trained {
+    name: &'static str,
+    model: PathBuf,
+    data: PathBuf,
+    settings: &'static [&'static str],
+}
+
+/// Those that ship under every setting, and the shared ones, where they are, under those in which most can go wrong.
+fn trained() -> Vec<Trained> {
+    const ALL: &[&str] = &["default", "per-channel", "operators", "unsigned-weights", "inputs", "16-bit", "dynamic"];
+    let ship = |name: &'static str| Trained {
+        name,
+        model: shipped().join(name).with_extension("onnx"),
+        data: shipped().join("calib.npz"),
+        settings: ALL,
+    };
     let mut models = vec![ship("deit_fmnist"), ship("cnn_bn")];
     if let Some(shared) = shared() {
         for name in ["swin_ish", "lm_tiny", "unet_ddpm", "mamba_ish"] {
             let folder = shared.join(name);
-            models.push((name.to_owned(), folder.join("op17.onnx"), folder.join("calib.npz")));
+            let (model, data) = (folder.join("op17.onnx"), folder.join("calib.npz"));
+            models.push(Trained { name, model, data, settings: &["default", "inputs", "dynamic"] });
         }
     }
     models
@@ -115,9 +130,10 @@ fn files_of_quantizers_run_as_predicted() {
     let Some(oracle) = Oracle::find() else { return };
     let folder = Folder::new("lint_files");
     let mut files = Vec::new();
-    for (name, model, data) in models() {
-        let (model, data) = (model.display().to_string(), data.display().to_string());
-        for setting in ["default", "per-channel", "operators", "unsigned-weights", "inputs", "16-bit", "dynamic"] {
+    for trained in trained() {
+        let Trained { name, settings, .. } = trained;
+        let (model, data) = (trained.model.display().to_string(), trained.data.display().to_string());
+        for setting in settings {
             let out = folder.path(&format!("{name}.{setting}.onnx"));
             oracle.ask(&["quantize", setting, &model, out.to_str().expect("UTF-8"), "--data", &data]);
             files.push(out);
@@ -152,9 +168,10 @@ fn check_file(oracle: &Oracle, folder: &Folder, file: &Path) {
         taken.running.total(),
         lint.running.total()
     ));
-    // What onnxruntime knows of computed shapes decides a few: on Swin, whose windows are computed, it knows less than tract.
-    assert!(differences.len() * 50 <= lint.verdicts.len(), "{name}: {differences:#?}");
-    assert!(conversions * 5 <= taken.running.total().max(5), "{name}: {:?} {:?}", taken.running, lint.running);
+    // Where sizes are computed, as in Swin's windows, onnxruntime knows less of them than tract, and a few fusions hang on that.
+    let (nodes, running) = if name.starts_with("swin_ish") { (4, taken.running.total() / 10) } else { (0, 0) };
+    assert!(differences.len() <= nodes, "{name}: {differences:#?}");
+    assert!(conversions <= running, "{name}: {:?} run, predicted {:?}", taken.running, lint.running);
 }
 
 #[test]
