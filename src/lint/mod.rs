@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use onnxq_engine::Tract;
 use onnxq_ir::{Graph, Model};
-use onnxq_plan::{EngineError, Evaluator as _};
+use onnxq_plan::Evaluator as _;
 use serde::Serialize;
 
 pub use kernels::{Kernels, Level};
@@ -156,10 +156,18 @@ impl Lint {
     }
 }
 
-/// Gives a model the shapes that can be inferred. Without them one fusion, of MatMul and Add, may be missed.
-pub fn infer(model: &mut Model) -> Result<(), EngineError> {
-    for known in Tract.infer(model)? {
-        model.graph.set_type(known.value, known.tensor_type);
+/// Operators above which shapes are not inferred: tract's time grows faster than their number in quantized models.
+const INFERRED_OPERATORS: usize = 4000;
+
+/// Gives a model the shapes that a prediction hangs on and that its file does not declare: those of a MatMul with an Add
+/// behind it. Says how many of these stay unknown.
+pub fn infer(model: &mut Model) -> usize {
+    let unknown = |model: &Model| rewrites::unknown_products(&Sketch::of(&model.graph, None));
+    if unknown(model) > 0
+        && model.graph.op_ids().count() <= INFERRED_OPERATORS
+        && let Ok(inferred) = Tract.infer(model)
+    {
+        inferred.into_iter().for_each(|known| model.graph.set_type(known.value, known.tensor_type));
     }
-    Ok(())
+    unknown(model)
 }

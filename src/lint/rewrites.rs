@@ -88,6 +88,16 @@ fn join_matmul_and_add(sketch: &mut Sketch<'_>) {
     }
 }
 
+/// How many MatMul have an Add behind them and an input of unknown rank, so that nobody can say whether they join.
+pub(super) fn unknown_products(sketch: &Sketch<'_>) -> usize {
+    let is_unknown = |&node: &NodeIx| {
+        let add = sketch.output(node).and_then(|y| sketch.only_reader(y));
+        let shape = sketch.input(node, 0).and_then(|x| sketch.values[x].shape.as_ref());
+        add.is_some_and(|add| sketch.nodes[add].kind == "Add") && shape.is_none()
+    };
+    sketch.of_kind("MatMul").iter().filter(|node| is_unknown(node)).count()
+}
+
 /// The Add and its bias, where they join the MatMul.
 fn joined_add(sketch: &Sketch<'_>, node: NodeIx) -> Option<(NodeIx, ValueIx)> {
     let y = sketch.output(node)?;
@@ -115,35 +125,44 @@ fn joins_attention(sketch: &Sketch<'_>, node: NodeIx) -> bool {
     before(before(product, "MatMul"), "Softmax").is_some()
 }
 
-/// A target of Reshape that is put together from constants and from sizes that the value has already becomes a constant, and
-/// whoever read a value for these sizes reads it no more.
+/// A target of Reshape becomes a constant where all of its parts but one are known: numbers, known sizes, or a size that the
+/// reshaped value has in that place. Whoever read a value for these sizes reads it no more.
 fn fold_reshapes(sketch: &mut Sketch<'_>) {
     for reshape in sketch.of_kind("Reshape") {
         let Some((x, target)) = sketch.input(reshape, 0).zip(sketch.input(reshape, 1)) else { continue };
         let Some(concat) = sketch.written_by(target, "Concat") else { continue };
-        let mut parts = sketch.nodes[concat].inputs.iter().flatten().copied().enumerate();
-        let keeps = |(position, part): (usize, ValueIx)| {
-            sketch.values[part].fixed != Fixed::No || keeps_size(sketch, x, part, position)
-        };
-        if parts.all(keeps) && sketch.only_reader(target).is_some() {
+        let parts = sketch.nodes[concat].inputs.iter().flatten().copied().enumerate();
+        let open = parts.filter(|&(position, part)| !is_known_part(sketch, x, part, position)).count();
+        if open <= 1 && sketch.only_reader(target).is_some() {
             sketch.values[target].fixed = Fixed::Folded;
             remove_unread(sketch, concat);
         }
     }
 }
 
-/// Whether one part of a Reshape's target (Shape, Gather, Unsqueeze) is the size that the reshaped value has in that place.
-fn keeps_size(sketch: &Sketch<'_>, x: ValueIx, part: ValueIx, position: usize) -> bool {
+/// Whether one part of a Reshape's target is a number other than -1, or a size (Shape, Gather, Unsqueeze) that is known or that
+/// the reshaped value has in that place.
+fn is_known_part(sketch: &Sketch<'_>, x: ValueIx, part: ValueIx, position: usize) -> bool {
+    match &sketch.values[part].fixed {
+        Fixed::Tensor(numbers) => return numbers.to_i64().is_some_and(|numbers| !numbers.contains(&-1)),
+        Fixed::Folded => return true,
+        Fixed::No => {}
+    }
     let before = |value: Option<ValueIx>, kind: &str| sketch.written_by(value?, kind);
     let gather = before(Some(part), "Unsqueeze").and_then(|node| before(sketch.input(node, 0), "Gather"));
     let Some(gather) = gather else { return false };
-    let index = sketch.input(gather, 1).map(|index| &sketch.values[index].fixed);
-    let is_at_position = matches!(index, Some(Fixed::Tensor(index)) if index.to_i64() == Some(vec![position as i64]));
+    let Some(Fixed::Tensor(index)) = sketch.input(gather, 1).map(|index| &sketch.values[index].fixed) else {
+        return false;
+    };
+    let Some(&[index]) = index.to_i64().as_deref() else { return false };
     let source = before(sketch.input(gather, 0), "Shape").and_then(|shape| sketch.input(shape, 0));
-    let size = |value: ValueIx| sketch.values[value].shape.as_ref().and_then(|shape| shape.get(position));
+    let size =
+        |value: ValueIx| sketch.values[value].shape.as_ref().and_then(|shape| shape.get(usize::try_from(index).ok()?));
     let is_same =
         |source: ValueIx| source == x || size(source).is_some_and(|dim| *dim != Dim::Unknown && Some(dim) == size(x));
-    is_at_position && source.is_some_and(is_same)
+    source.is_some_and(|source| {
+        size(source).is_some_and(|dim| dim.known().is_some()) || (index == position as i64 && is_same(source))
+    })
 }
 
 /// Codes of weights are transposed when the model is loaded where a Transpose alone reads their DequantizeLinear and is itself
@@ -297,6 +316,9 @@ fn quantize_at_load(sketch: &mut Sketch<'_>, operators: &[String]) -> AtLoad {
             value.is_some_and(|value| value.fixed != Fixed::No && value.element == Some(ElementType::F32))
         };
         let (weights, bias) = (is_float(1), is_float(2));
+        if sketch.input(node, 2).is_some() && !bias {
+            continue;
+        }
         if weights {
             dequantize_constant(sketch, node, 1, ElementType::I8, Some(Tensor::scalar(0i8)));
             done.weights.push(node);

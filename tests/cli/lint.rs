@@ -156,7 +156,7 @@ fn check_file(oracle: &Oracle, folder: &Folder, file: &Path) {
     // As a person would ask, shapes inferred.
     let report = folder.run(&format!("lint {name} --json")).json();
     let mut model = onnx::read(file).expect("a model");
-    onnxq::lint::infer(&mut model).expect("tract knows the operators");
+    assert_eq!(onnxq::lint::infer(&mut model), 0, "{name}: shapes are not known");
     let lint = Lint::of(&model, &kernels, None);
     assert_eq!(report["kernels"], serde_json::to_value(&lint.kernels).expect("JSON"), "{name}");
     let differences = taken.differences(&lint);
@@ -168,10 +168,9 @@ fn check_file(oracle: &Oracle, folder: &Folder, file: &Path) {
         taken.running.total(),
         lint.running.total()
     ));
-    // Where sizes are computed, as in Swin's windows, onnxruntime knows less of them than tract, and a few fusions hang on that.
-    let (nodes, running) = if name.starts_with("swin_ish") { (4, taken.running.total() / 10) } else { (0, 0) };
-    assert!(differences.len() <= nodes, "{name}: {differences:#?}");
-    assert!(conversions <= running, "{name}: {:?} run, predicted {:?}", taken.running, lint.running);
+    assert!(differences.is_empty(), "{name}: {differences:#?}");
+    // Of shape arithmetic onnxruntime folds a little more than is known here, and a few conversions go with it.
+    assert!(conversions * 50 <= taken.running.total(), "{name}: {:?} run, predicted {:?}", taken.running, lint.running);
 }
 
 #[test]
