@@ -14,11 +14,12 @@ pub(crate) fn run(args: &LintArgs) -> Result<bool, Error> {
     if let Some(defect) = onnxq_ir::verify(&model.graph).first() {
         return Err(Error::Option(format!("{}: is malformed: {defect}", args.model.display())));
     }
-    if let Err(error) = lint::infer(&mut model)
-        && args.verbose
-        && !args.json
-    {
-        note(&format!("only the shapes that the file declares are known: {error}"));
+    let unknown = lint::infer(&mut model);
+    if unknown > 0 && !args.json {
+        note(&format!(
+            "{unknown} MatMul have an Add behind them and an input of unknown shape: whether they become a Gemm can't be told; \
+             declare shapes, for example with onnx.shape_inference"
+        ));
     }
     let lint = Lint::of(&model, &kernels, args.min_ort);
     let name = args.model.display().to_string();

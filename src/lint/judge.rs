@@ -1,6 +1,6 @@
 //! One graph: which operators fuse, which conversions are left, and what there is to say of those that stay float.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use onnxq_ir::ElementType;
 use onnxq_passes::names::label;
@@ -16,8 +16,10 @@ use super::{Conversions, Finding, Verdict};
 /// What is known of one graph.
 #[derive(Default)]
 pub(super) struct Judged {
-    pub(super) verdicts: Vec<Verdict>,
-    pub(super) findings: Vec<Finding>,
+    /// By the place of the node.
+    pub(super) verdicts: BTreeMap<NodeIx, Verdict>,
+    /// With the place of the node.
+    pub(super) findings: Vec<(NodeIx, Finding)>,
     /// Kernels, and whether each only moves codes.
     pub(super) kernels: Vec<(String, bool)>,
     pub(super) running: Conversions,
@@ -59,6 +61,7 @@ pub(super) fn judge(mut sketch: Sketch<'_>, kernels: &Kernels, oldest: Option<Ve
             judge.stays_float(node, missing.remove(&node));
         }
     }
+    judge.judged.findings.sort_by_key(|(node, _)| *node);
     judge.judged
 }
 
@@ -150,7 +153,9 @@ impl<'k> Judge<'_, 'k> {
             self.sketch.set_input(node, slot, codes);
             self.sketch.remove(dequantizer);
         }
-        for (slot, quantizer) in fusion.quantizers.into_iter().enumerate() {
+        for quantizer in fusion.quantizers {
+            let y = self.sketch.input(quantizer, 0);
+            let slot = self.sketch.nodes[node].outputs.iter().position(|output| *output == y).unwrap_or(0);
             let codes = self.sketch.output(quantizer).expect("a QuantizeLinear writes codes");
             self.sketch.remove(quantizer);
             self.sketch.set_output(node, slot, codes);
@@ -169,7 +174,7 @@ impl<'k> Judge<'_, 'k> {
 
     fn computes(&mut self, node: NodeIx, kernel: String, moves: bool) {
         if let Some((name, operator)) = self.named(node) {
-            self.judged.verdicts.push(Verdict { node: name, operator, kernel: Ok(kernel.clone()) });
+            self.judged.verdicts.insert(node, Verdict { node: name, operator, kernel: Ok(kernel.clone()) });
         }
         self.judged.kernels.push((kernel, moves));
         self.computes.insert(node);
@@ -244,7 +249,7 @@ impl<'k> Judge<'_, 'k> {
             self.say(level, node, true, reason.clone());
         }
         if let Some((name, operator)) = self.named(node) {
-            self.judged.verdicts.push(Verdict { node: name, operator, kernel: Err(reason) });
+            self.judged.verdicts.insert(node, Verdict { node: name, operator, kernel: Err(reason) });
         }
     }
 
@@ -256,7 +261,7 @@ impl<'k> Judge<'_, 'k> {
 
     fn say(&mut self, level: Level, node: NodeIx, is_float: bool, reason: Reason) {
         if let Some((name, operator)) = self.named(node) {
-            self.judged.findings.push(Finding { level, node: Some(name), operator, is_float, reason });
+            self.judged.findings.push((node, Finding { level, node: Some(name), operator, is_float, reason }));
         }
     }
 

@@ -66,6 +66,7 @@ pub struct AtLoad {
 /// What an operator becomes between DequantizeLinear and QuantizeLinear, and what that asks for.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file")]
 pub struct KernelRule {
     /// The operators.
     pub ops: Vec<String>,

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use onnxq_engine::Tract;
 use onnxq_ir::{Graph, Model};
-use onnxq_plan::{EngineError, Evaluator as _};
+use onnxq_plan::Evaluator as _;
 use serde::Serialize;
 
 pub use kernels::{Kernels, Level};
@@ -55,6 +55,13 @@ pub struct Finding {
     pub is_float: bool,
     /// What there is to say.
     pub reason: Reason,
+}
+
+impl Finding {
+    /// One that is about no node.
+    fn of_model(level: Level, reason: Reason) -> Self {
+        Self { level, node: None, operator: String::new(), is_float: false, reason }
+    }
 }
 
 /// QuantizeLinear and DequantizeLinear, counted.
@@ -98,6 +105,10 @@ impl Lint {
         let mut lint = Self::default();
         lint.add_graph(&model.graph, None, kernels, oldest);
         lint.weigh(kernels);
+        if !model.functions.is_empty() {
+            let reason = Reason::Functions { count: model.functions.len() };
+            lint.findings.push(Finding::of_model(Level::Note, reason));
+        }
         if let Some(oldest) = oldest {
             lint.findings.extend(releases::findings(model, kernels, oldest));
         }
@@ -113,8 +124,8 @@ impl Lint {
     }
 
     fn add(&mut self, judged: Judged) {
-        self.verdicts.extend(judged.verdicts);
-        self.findings.extend(judged.findings);
+        self.verdicts.extend(judged.verdicts.into_values());
+        self.findings.extend(judged.findings.into_iter().map(|(_, finding)| finding));
         for (kernel, moves) in judged.kernels {
             *if moves { &mut self.moving } else { &mut self.kernels }.entry(kernel).or_insert(0) += 1;
         }
@@ -130,13 +141,7 @@ impl Lint {
         let conversions = self.running.total() - self.vectors;
         let kernels: usize = self.kernels.values().sum();
         if conversions as f64 > rules.max_conversions * kernels.max(1) as f64 {
-            self.findings.push(Finding {
-                level: Level::Warning,
-                node: None,
-                operator: String::new(),
-                is_float: false,
-                reason: Reason::Conversions { conversions, kernels },
-            });
+            self.findings.push(Finding::of_model(Level::Warning, Reason::Conversions { conversions, kernels }));
         }
     }
 
@@ -151,10 +156,18 @@ impl Lint {
     }
 }
 
-/// Gives a model the shapes that can be inferred. Without them one fusion, of MatMul and Add, may be missed.
-pub fn infer(model: &mut Model) -> Result<(), EngineError> {
-    for known in Tract.infer(model)? {
-        model.graph.set_type(known.value, known.tensor_type);
+/// Operators above which shapes are not inferred: tract's time grows faster than their number in quantized models.
+const INFERRED_OPERATORS: usize = 4000;
+
+/// Gives a model the shapes that a prediction hangs on and that its file does not declare: those of a MatMul with an Add
+/// behind it. Says how many of these stay unknown.
+pub fn infer(model: &mut Model) -> usize {
+    let unknown = |model: &Model| rewrites::unknown_products(&Sketch::of(&model.graph, None));
+    if unknown(model) > 0
+        && model.graph.op_ids().count() <= INFERRED_OPERATORS
+        && let Ok(inferred) = Tract.infer(model)
+    {
+        inferred.into_iter().for_each(|known| model.graph.set_type(known.value, known.tensor_type));
     }
-    Ok(())
+    unknown(model)
 }

@@ -94,6 +94,11 @@ pub enum Reason {
         /// Integer kernels.
         kernels: usize,
     },
+    /// Local functions are not looked into.
+    Functions {
+        /// How many there are.
+        count: usize,
+    },
     /// An older release does not load or compute it.
     Older {
         /// What.
@@ -130,6 +135,7 @@ impl Reason {
             Self::CostlyKernel { .. } => "costly-kernel",
             Self::WeightsAtLoad => "weights-at-load",
             Self::Conversions { .. } => "conversions",
+            Self::Functions { .. } => "functions",
             Self::Older { .. } => "older-release",
         }
     }
@@ -169,6 +175,7 @@ impl Reason {
             Self::Conversions { conversions, kernels } => {
                 format!("{conversions} QuantizeLinear and DequantizeLinear run for {kernels} integer kernels")
             }
+            Self::Functions { count } => format!("what lies in its {count} local functions is not looked at"),
             Self::Older { what, since } => format!("{what}: from {since} on"),
         }
     }
@@ -209,6 +216,7 @@ impl Reason {
             Self::CostlyKernel { .. } => "leave it float",
             Self::WeightsAtLoad => "store the weights as int8 codes with a DequantizeLinear",
             Self::Conversions { .. } => "quantize the inputs of products only, or whole chains without a gap",
+            Self::Functions { .. } => "inline them first, for example with onnx.inliner",
             Self::Older { .. } => "write an older form, or ask for the newer release",
         }
     }

@@ -14,8 +14,7 @@ pub(super) fn findings(model: &Model, kernels: &Kernels, oldest: Version) -> Vec
     let mut found = Vec::new();
     let mut say = |what: String, since: Option<Version>| {
         let since = since.map_or_else(|| "no release known here".to_owned(), |since| since.to_string());
-        let reason = Reason::Older { what, since };
-        found.push(Finding { level: Level::Warning, node: None, operator: String::new(), is_float: false, reason });
+        found.push(Finding::of_model(Level::Warning, Reason::Older { what, since }));
     };
     let known = kernels.releases.iter().rev().find(|release| release.version <= oldest).or(kernels.releases.first());
     let first = |has: &dyn Fn(&super::kernels::Release) -> bool| {

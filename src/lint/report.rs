@@ -66,10 +66,10 @@ impl Lint {
     /// The whole, as a person reads it.
     pub fn text(&self, names: Names) -> String {
         let mut text = String::new();
-        if !self.is_quantized() {
-            let _ = writeln!(text, "  nothing    is quantized in this model");
-        } else {
+        if self.is_quantized() {
             self.write_head(&mut text);
+        } else {
+            let _ = writeln!(text, "  nothing    is quantized in this model");
         }
         for group in self.groups() {
             let _ = write!(text, "\n{}", group.text(names));
@@ -130,7 +130,7 @@ impl Lint {
         Report {
             model: model.to_owned(),
             target: target.to_owned(),
-            slower_than_float: self.warns(),
+            warns: self.warns(),
             kernels: self.kernels.clone(),
             moving: self.moving.clone(),
             running: self.running,
@@ -186,8 +186,8 @@ impl Group<'_> {
 pub struct Report {
     model: String,
     target: String,
-    /// Whether anything warns: then the exit code is 1.
-    slower_than_float: bool,
+    /// Whether something in it is slower than float, or does not load: then the exit code is 1.
+    warns: bool,
     kernels: BTreeMap<String, usize>,
     moving: BTreeMap<String, usize>,
     running: Conversions,

@@ -28,6 +28,7 @@ pub(super) fn apply(sketch: &mut Sketch<'_>, kernels: &Kernels) -> AtLoad {
         join_matmul_and_add(sketch);
     }
     fold_reshapes(sketch);
+    fold_transposes(sketch);
     split_dequantizers(sketch);
     let opset = sketch.graph.opset();
     let moves: BTreeSet<&str> =
@@ -65,9 +66,11 @@ fn redirect(sketch: &mut Sketch<'_>, from: ValueIx, to: ValueIx) {
         match slot {
             Some(slot) => {
                 sketch.nodes[node].inputs[slot] = Some(to);
-                sketch.values[to].readers.push((node, Some(slot)));
+                sketch.values[to].readers.insert((node, Some(slot)));
             }
-            None => sketch.values[to].readers.push((node, None)),
+            None => {
+                sketch.values[to].readers.insert((node, None));
+            }
         }
     }
 }
@@ -76,13 +79,23 @@ fn redirect(sketch: &mut Sketch<'_>, from: ValueIx, to: ValueIx) {
 fn join_matmul_and_add(sketch: &mut Sketch<'_>) {
     for node in sketch.of_kind("MatMul") {
         let Some((add, bias)) = joined_add(sketch, node) else { continue };
-        let y = sketch.nodes[add].outputs[0].expect("an Add writes");
+        let Some(y) = sketch.output(add) else { continue };
         sketch.remove(add);
-        sketch.nodes[node].kind = "Gemm".to_owned();
+        "Gemm".clone_into(&mut sketch.nodes[node].kind);
         sketch.nodes[node].inputs.push(None);
         sketch.set_input(node, 2, bias);
         sketch.set_output(node, 0, y);
     }
+}
+
+/// How many MatMul have an Add behind them and an input of unknown rank, so that nobody can say whether they join.
+pub(super) fn unknown_products(sketch: &Sketch<'_>) -> usize {
+    let is_unknown = |&node: &NodeIx| {
+        let add = sketch.output(node).and_then(|y| sketch.only_reader(y));
+        let shape = sketch.input(node, 0).and_then(|x| sketch.values[x].shape.as_ref());
+        add.is_some_and(|add| sketch.nodes[add].kind == "Add") && shape.is_none()
+    };
+    sketch.of_kind("MatMul").iter().filter(|node| is_unknown(node)).count()
 }
 
 /// The Add and its bias, where they join the MatMul.
@@ -112,35 +125,64 @@ fn joins_attention(sketch: &Sketch<'_>, node: NodeIx) -> bool {
     before(before(product, "MatMul"), "Softmax").is_some()
 }
 
-/// A target of Reshape that is put together from constants and from sizes that the value has already becomes a constant, and
-/// whoever read a value for these sizes reads it no more.
+/// A target of Reshape becomes a constant where all of its parts but one are known: numbers, known sizes, or a size that the
+/// reshaped value has in that place. Whoever read a value for these sizes reads it no more.
 fn fold_reshapes(sketch: &mut Sketch<'_>) {
     for reshape in sketch.of_kind("Reshape") {
         let Some((x, target)) = sketch.input(reshape, 0).zip(sketch.input(reshape, 1)) else { continue };
         let Some(concat) = sketch.written_by(target, "Concat") else { continue };
         let parts = sketch.nodes[concat].inputs.iter().flatten().copied().enumerate();
-        let keeps = |(position, part): (usize, ValueIx)| {
-            sketch.values[part].fixed != Fixed::No || keeps_size(sketch, x, part, position)
-        };
-        if parts.map(keeps).all(|keeps| keeps) && sketch.only_reader(target).is_some() {
+        let open = parts.filter(|&(position, part)| !is_known_part(sketch, x, part, position)).count();
+        if open <= 1 && sketch.only_reader(target).is_some() {
             sketch.values[target].fixed = Fixed::Folded;
             remove_unread(sketch, concat);
         }
     }
 }
 
-/// Whether one part of a Reshape's target (Shape, Gather, Unsqueeze) is the size that the reshaped value has in that place.
-fn keeps_size(sketch: &Sketch<'_>, x: ValueIx, part: ValueIx, position: usize) -> bool {
+/// Whether one part of a Reshape's target is a number other than -1, or a size (Shape, Gather, Unsqueeze) that is known or that
+/// the reshaped value has in that place.
+fn is_known_part(sketch: &Sketch<'_>, x: ValueIx, part: ValueIx, position: usize) -> bool {
+    match &sketch.values[part].fixed {
+        Fixed::Tensor(numbers) => return numbers.to_i64().is_some_and(|numbers| !numbers.contains(&-1)),
+        Fixed::Folded => return true,
+        Fixed::No => {}
+    }
     let before = |value: Option<ValueIx>, kind: &str| sketch.written_by(value?, kind);
     let gather = before(Some(part), "Unsqueeze").and_then(|node| before(sketch.input(node, 0), "Gather"));
     let Some(gather) = gather else { return false };
-    let index = sketch.input(gather, 1).map(|index| &sketch.values[index].fixed);
-    let is_at_position = matches!(index, Some(Fixed::Tensor(index)) if index.to_i64() == Some(vec![position as i64]));
+    let Some(Fixed::Tensor(index)) = sketch.input(gather, 1).map(|index| &sketch.values[index].fixed) else {
+        return false;
+    };
+    let Some(&[index]) = index.to_i64().as_deref() else { return false };
     let source = before(sketch.input(gather, 0), "Shape").and_then(|shape| sketch.input(shape, 0));
-    let size = |value: ValueIx| sketch.values[value].shape.as_ref().and_then(|shape| shape.get(position));
+    let size =
+        |value: ValueIx| sketch.values[value].shape.as_ref().and_then(|shape| shape.get(usize::try_from(index).ok()?));
     let is_same =
         |source: ValueIx| source == x || size(source).is_some_and(|dim| *dim != Dim::Unknown && Some(dim) == size(x));
-    is_at_position && source.is_some_and(is_same)
+    source.is_some_and(|source| {
+        size(source).is_some_and(|dim| dim.known().is_some()) || (index == position as i64 && is_same(source))
+    })
+}
+
+/// Codes of weights are transposed when the model is loaded where a Transpose alone reads their DequantizeLinear and is itself
+/// read once; with a scale per channel only where it says how (`perm`).
+fn fold_transposes(sketch: &mut Sketch<'_>) {
+    for transpose in sketch.of_kind("Transpose") {
+        let Some(dequantizer) = sketch.dequantizer(transpose, 0) else { continue };
+        let is_constant = sketch.input(dequantizer, 0).is_some_and(|codes| sketch.values[codes].fixed != Fixed::No);
+        let is_alone = |node: NodeIx| sketch.output(node).is_some_and(|y| sketch.only_reader(y).is_some());
+        // The only attribute that a Transpose has.
+        let says_how = sketch.nodes[transpose].at.is_some_and(|op| !sketch.graph.op(op).attributes().is_empty());
+        let folds = is_constant && is_alone(transpose) && is_alone(dequantizer);
+        if folds && (says_how || is_per_tensor(sketch, dequantizer)) {
+            let y = sketch.output(transpose).expect("it is read");
+            let rank = sketch.values[y].shape.as_ref().map(Vec::len);
+            sketch.remove(transpose);
+            sketch.set_output(dequantizer, 0, y);
+            sketch.nodes[dequantizer].is_transposed = rank.is_none_or(|rank| rank == 2);
+        }
+    }
 }
 
 /// Removes a node and those in front of it that nobody else reads.
@@ -186,12 +228,26 @@ fn insert_pair(sketch: &mut Sketch<'_>, like: NodeIx, value: ValueIx, readers: &
         std::iter::once(Some(first)).chain(inputs[1..].iter().copied()).collect::<Vec<_>>()
     };
     let inputs = with(value, &sketch.nodes[like].inputs);
-    sketch.add(Node { kind: QUANTIZE.to_owned(), at: None, inputs, outputs: vec![Some(codes)], is_gone: false });
+    sketch.add(Node {
+        kind: QUANTIZE.to_owned(),
+        at: None,
+        inputs,
+        outputs: vec![Some(codes)],
+        is_gone: false,
+        is_transposed: false,
+    });
     for &(reader, slot) in readers {
         let number = sketch.add_value(value, sketch.values[value].element);
         let inputs = with(codes, &sketch.nodes[like].inputs);
         let outputs = vec![Some(number)];
-        sketch.add(Node { kind: DEQUANTIZE.to_owned(), at: None, inputs, outputs, is_gone: false });
+        sketch.add(Node {
+            kind: DEQUANTIZE.to_owned(),
+            at: None,
+            inputs,
+            outputs,
+            is_gone: false,
+            is_transposed: false,
+        });
         sketch.set_input(reader, slot, number);
     }
 }
@@ -230,22 +286,20 @@ fn move_quantizers(sketch: &mut Sketch<'_>, moves: &BTreeSet<&str>) {
             continue;
         }
         let mut at = quantizer;
-        loop {
-            let Some(value) = sketch.input(at, 0).filter(|&value| sketch.only_reader(value).is_some()) else { break };
-            let Some(node) =
-                sketch.values[value].producer.filter(|&node| moves.contains(sketch.nodes[node].kind.as_str()))
-            else {
-                break;
-            };
-            let Some(x) = sketch.input(node, 0) else { break };
-            let is_dequantized = sketch.written_by(x, DEQUANTIZE).is_some();
-            if is_dequantized || sketch.values[x].fixed != Fixed::No || sketch.only_reader(x).is_none() {
-                break;
-            }
+        while let Some((node, x)) = crossed(sketch, at, moves) {
             insert_pair(sketch, quantizer, x, &[(node, 0)]);
             at = sketch.quantizers(x)[0];
         }
     }
+}
+
+/// The operator in front of a QuantizeLinear that its pair can cross, and what that operator reads.
+fn crossed(sketch: &Sketch<'_>, quantizer: NodeIx, moves: &BTreeSet<&str>) -> Option<(NodeIx, ValueIx)> {
+    let value = sketch.input(quantizer, 0).filter(|&value| sketch.only_reader(value).is_some())?;
+    let node = sketch.values[value].producer.filter(|&node| moves.contains(sketch.nodes[node].kind.as_str()))?;
+    let x = sketch.input(node, 0)?;
+    let is_open = sketch.written_by(x, DEQUANTIZE).is_none() && sketch.values[x].fixed == Fixed::No;
+    (is_open && sketch.only_reader(x).is_some()).then_some((node, x))
 }
 
 /// Float constants of products that stand between DequantizeLinear and QuantizeLinear become codes.
@@ -262,6 +316,9 @@ fn quantize_at_load(sketch: &mut Sketch<'_>, operators: &[String]) -> AtLoad {
             value.is_some_and(|value| value.fixed != Fixed::No && value.element == Some(ElementType::F32))
         };
         let (weights, bias) = (is_float(1), is_float(2));
+        if sketch.input(node, 2).is_some() && !bias {
+            continue;
+        }
         if weights {
             dequantize_constant(sketch, node, 1, ElementType::I8, Some(Tensor::scalar(0i8)));
             done.weights.push(node);
@@ -301,7 +358,7 @@ fn dequantize_constant(sketch: &mut Sketch<'_>, node: NodeIx, slot: usize, codes
     let number = sketch.add_value(float, Some(ElementType::F32));
     let inputs = vec![Some(x), Some(scale), zero];
     let outputs = vec![Some(number)];
-    sketch.add(Node { kind: DEQUANTIZE.to_owned(), at: None, inputs, outputs, is_gone: false });
+    sketch.add(Node { kind: DEQUANTIZE.to_owned(), at: None, inputs, outputs, is_gone: false, is_transposed: false });
     sketch.set_input(node, slot, number);
 }
 
@@ -318,7 +375,7 @@ fn drop_needless_activations(sketch: &mut Sketch<'_>) {
 }
 
 /// Whether a QuantizeLinear's range lies within that of the Relu or Clip in front of it.
-pub(super) fn is_needless(sketch: &Sketch<'_>, activation: NodeIx, quantizer: NodeIx) -> bool {
+fn is_needless(sketch: &Sketch<'_>, activation: NodeIx, quantizer: NodeIx) -> bool {
     let kind = sketch.nodes[activation].kind.as_str();
     let (Parameter::One(scale), zero_point) = sketch.grid(quantizer) else { return false };
     let Some(scale) = scale.scalar_f32() else { return false };
@@ -340,7 +397,7 @@ pub(super) fn is_needless(sketch: &Sketch<'_>, activation: NodeIx, quantizer: No
             let Some(clip) = sketch.nodes[activation].at.and_then(|op| Clip::at(sketch.graph, op)) else {
                 return false;
             };
-            let code = |bound: f32| (bound / scale).round_ties_even() as i64 + zero_point;
+            let code = |bound: f32| ((bound / scale).round_ties_even() as i64).saturating_add(zero_point);
             let reaches_low = match clip.min {
                 Bound::Open => true,
                 Bound::At(min) => code(min) <= low,

@@ -5,7 +5,6 @@ use onnxq_ir::ops::{Gemm, QuantizeLinear};
 
 use super::kernels::{KernelRule, Operands};
 use super::reason::Reason;
-use super::rewrites::is_needless;
 use super::sketch::{Fixed, NodeIx, Parameter, Sketch, ValueIx};
 
 /// An operator and the conversions around it that one kernel takes the place of.
@@ -71,7 +70,7 @@ fn operands(sketch: &Sketch<'_>, node: NodeIx, rule: &KernelRule) -> Result<Vec<
         let Some(value) = *value else { continue };
         match (rule.operands.includes(slot), sketch.dequantizer(node, slot)) {
             (true, Some(dequantizer)) => found.push((slot, dequantizer)),
-            (true, None) => return Err(float_operand(sketch, slot, value)),
+            (true, None) => return Err(float_operand(sketch, rule, slot, value)),
             (false, Some(_)) if rule.operands == Operands::Weight && slot == 0 && rule.leaves.is_empty() => {
                 return Err(Reason::NotWeightOnly);
             }
@@ -82,13 +81,12 @@ fn operands(sketch: &Sketch<'_>, node: NodeIx, rule: &KernelRule) -> Result<Vec<
 }
 
 /// Why an operand is float.
-fn float_operand(sketch: &Sketch<'_>, slot: usize, value: ValueIx) -> Reason {
+fn float_operand(sketch: &Sketch<'_>, rule: &KernelRule, slot: usize, value: ValueIx) -> Reason {
     let is_fixed = sketch.values[value].fixed != Fixed::No;
-    let behind = sketch.written_by(value, "Transpose").is_some_and(|node| sketch.dequantizer(node, 0).is_some());
+    let is_behind = |node: NodeIx| sketch.dequantizer(node, 0).is_some();
     match slot {
-        1 if behind => Reason::BehindTranspose,
-        1 if is_fixed => Reason::FloatConstant { slot },
-        2 if is_fixed => Reason::FloatBias,
+        1 if rule.is_product && sketch.written_by(value, "Transpose").is_some_and(is_behind) => Reason::BehindTranspose,
+        2 if rule.is_product && is_fixed => Reason::FloatBias,
         _ if is_fixed => Reason::FloatConstant { slot },
         _ => Reason::FloatOperand { slot },
     }
@@ -132,7 +130,10 @@ fn readers(sketch: &Sketch<'_>, node: NodeIx, rule: &KernelRule) -> Result<Vec<N
     if let [y] = outputs[..]
         && let Some(activation) = lone_activation(sketch, y)
     {
-        return swallowed(sketch, activation).map(|quantizer| vec![quantizer]);
+        // One that a QuantizeLinear makes needless is gone by now.
+        let op = sketch.nodes[activation].kind.clone();
+        let is_quantized = sketch.output(activation).is_some_and(|y| !sketch.quantizers(y).is_empty());
+        return Err(if is_quantized { Reason::ActivationKept { op } } else { Reason::ActivationInFloat { op } });
     }
     if rule.ignores_output {
         return Ok(Vec::new());
@@ -154,17 +155,6 @@ fn lone_activation(sketch: &Sketch<'_>, y: ValueIx) -> Option<NodeIx> {
     sketch.only_reader(sketch.output(node)?).map(|_| node)
 }
 
-/// The QuantizeLinear behind a Relu or Clip that it makes needless.
-fn swallowed(sketch: &Sketch<'_>, activation: NodeIx) -> Result<NodeIx, Reason> {
-    let op = sketch.nodes[activation].kind.clone();
-    let reader = sketch.output(activation).and_then(|y| sketch.quantizers(y).first().copied());
-    match reader {
-        Some(quantizer) if is_needless(sketch, activation, quantizer) => Ok(quantizer),
-        Some(_) => Err(Reason::ActivationKept { op }),
-        None => Err(Reason::ActivationInFloat { op }),
-    }
-}
-
 /// Whether a Gemm has alpha and beta 1; a MatMul always has.
 fn has_plain_factors(sketch: &Sketch<'_>, node: NodeIx) -> bool {
     let gemm = sketch.nodes[node].at.and_then(|op| Gemm::at(sketch.graph, op));
@@ -183,6 +173,11 @@ fn weight_only(sketch: &Sketch<'_>, node: NodeIx, dequantizer: NodeIx) -> Result
     let is_shared = |value: ValueIx| sketch.values[value].readers.len() > 1;
     let rank = sketch.values[codes].shape.as_ref().map(Vec::len);
     let gemm = sketch.nodes[node].at.and_then(|op| Gemm::at(sketch.graph, op));
+    let is_by_column = if sketch.nodes[dequantizer].is_transposed {
+        view.axis == 0 || view.axis == -2
+    } else {
+        view.axis == 1 || view.axis == -1
+    };
     match (&scale, view.block_size) {
         _ if sketch.values[codes].fixed == Fixed::No => refuse("the weight is no constant"),
         _ if rank != Some(2) => refuse("the weight has not two dimensions"),
@@ -192,8 +187,8 @@ fn weight_only(sketch: &Sketch<'_>, node: NodeIx, dequantizer: NodeIx) -> Result
         _ if is_shared(scales) => refuse("another weight has the same scale tensor"),
         _ if gemm.is_some_and(|gemm| gemm.trans_a || gemm.trans_b) => refuse("it is transposed (transA or transB)"),
         (Parameter::One(scale), _) if scale.rank() > 0 => refuse("its one scale is a vector"),
-        (Parameter::Many, 0) if view.axis != 1 && view.axis != -1 => refuse("its scales lie along the inputs"),
-        (Parameter::Many, size) if size > 0 && (view.axis != 0 || size < 16 || size & (size - 1) != 0) => {
+        (Parameter::Many, 0) if !is_by_column => refuse("its scales lie along the inputs"),
+        (Parameter::Many, size) if size > 0 && (is_by_column || size < 16 || size & (size - 1) != 0) => {
             refuse("its blocks do not lie along axis 0 with a size of 16, 32, 64 ...")
         }
         _ => Ok(()),

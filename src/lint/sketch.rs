@@ -3,7 +3,7 @@
 //! Nothing here is written to a file, and no tensor is computed: a value that depends on constants alone is known to be
 //! one, and that is enough to tell which kernels fuse.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use onnxq_ir::ops::{Direction, QuantizeLinear, constant_tensor};
 use onnxq_ir::{Dim, ElementType, Graph, OpId, Origin, Tensor, ValueId};
@@ -38,7 +38,7 @@ pub(super) struct Value {
     pub(super) is_output: bool,
     pub(super) producer: Option<NodeIx>,
     /// Where it is read; what a body captures has no slot.
-    pub(super) readers: Vec<(NodeIx, Option<usize>)>,
+    pub(super) readers: BTreeSet<(NodeIx, Option<usize>)>,
 }
 
 /// An operator.
@@ -52,6 +52,8 @@ pub(super) struct Node {
     pub(super) outputs: Vec<Option<ValueIx>>,
     /// Whether a rewrite took it out.
     pub(super) is_gone: bool,
+    /// Whether it dequantizes a matrix that a rewrite transposed, so that its axis is the other one.
+    pub(super) is_transposed: bool,
 }
 
 /// Scale or zero point.
@@ -102,7 +104,7 @@ impl<'g> Sketch<'g> {
             fixed,
             is_output: self.graph.is_output(id),
             producer: None,
-            readers: Vec::new(),
+            readers: BTreeSet::new(),
         });
     }
 
@@ -138,8 +140,10 @@ impl<'g> Sketch<'g> {
             outputs.iter().flatten().for_each(|&output| self.values[output].fixed = fixed.clone());
             return;
         }
-        let node = self.add(Node { kind, at: Some(id), inputs, outputs, is_gone: false });
-        captures.into_iter().for_each(|value| self.values[value].readers.push((node, None)));
+        let node = self.add(Node { kind, at: Some(id), inputs, outputs, is_gone: false, is_transposed: false });
+        for value in captures {
+            self.values[value].readers.insert((node, None));
+        }
     }
 
     /// What a node's outputs are where they depend on constants alone. Codes of weights stay codes.
@@ -177,7 +181,7 @@ impl<'g> Sketch<'g> {
         let place = self.nodes.len();
         for (slot, value) in node.inputs.iter().enumerate() {
             if let Some(value) = value {
-                self.values[*value].readers.push((place, Some(slot)));
+                self.values[*value].readers.insert((place, Some(slot)));
             }
         }
         node.outputs.iter().flatten().for_each(|&value| self.values[value].producer = Some(place));
@@ -188,7 +192,8 @@ impl<'g> Sketch<'g> {
     /// Adds a value like another one, which nobody reads yet.
     pub(super) fn add_value(&mut self, like: ValueIx, element: Option<ElementType>) -> ValueIx {
         let shape = self.values[like].shape.clone();
-        let value = Value { element, shape, fixed: Fixed::No, is_output: false, producer: None, readers: Vec::new() };
+        let value =
+            Value { element, shape, fixed: Fixed::No, is_output: false, producer: None, readers: BTreeSet::new() };
         self.values.push(value);
         self.values.len() - 1
     }
@@ -196,8 +201,10 @@ impl<'g> Sketch<'g> {
     /// Takes a node out; what it read has a reader less, what it wrote has no producer.
     pub(super) fn remove(&mut self, node: NodeIx) {
         self.nodes[node].is_gone = true;
-        for value in self.nodes[node].inputs.clone().into_iter().flatten() {
-            self.values[value].readers.retain(|(reader, _)| *reader != node);
+        for (slot, value) in self.nodes[node].inputs.clone().into_iter().enumerate() {
+            if let Some(value) = value {
+                self.values[value].readers.remove(&(node, Some(slot)));
+            }
         }
         for value in self.nodes[node].outputs.clone().into_iter().flatten() {
             if self.values[value].producer == Some(node) {
@@ -209,10 +216,10 @@ impl<'g> Sketch<'g> {
     /// Lets a node read another value.
     pub(super) fn set_input(&mut self, node: NodeIx, slot: usize, value: ValueIx) {
         if let Some(old) = self.nodes[node].inputs[slot] {
-            self.values[old].readers.retain(|reader| *reader != (node, Some(slot)));
+            self.values[old].readers.remove(&(node, Some(slot)));
         }
         self.nodes[node].inputs[slot] = Some(value);
-        self.values[value].readers.push((node, Some(slot)));
+        self.values[value].readers.insert((node, Some(slot)));
     }
 
     /// Lets a node write another value.
@@ -259,8 +266,9 @@ impl<'g> Sketch<'g> {
 
     /// The only reader of a value that is no output.
     pub(super) fn only_reader(&self, value: ValueIx) -> Option<NodeIx> {
-        match self.values[value].readers[..] {
-            [(node, Some(_))] if !self.values[value].is_output => Some(node),
+        let mut readers = self.values[value].readers.iter();
+        match (readers.next(), readers.next()) {
+            (Some((node, Some(_))), None) if !self.values[value].is_output => Some(*node),
             _ => None,
         }
     }

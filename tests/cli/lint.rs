@@ -54,17 +54,15 @@ fn every_form_is_told() {
     let mut wrong = Vec::new();
     for form in forms() {
         let lint = Lint::of(&form.model, &kernels, None);
-        for (node, what) in &form.expected {
-            let said = said(&lint, node);
-            if !said.contains(what) {
-                wrong.push(format!("{}: `{node}` is {what}, but told is {said:?}", form.name));
-            }
-        }
-        let told: usize = form.expected.iter().map(|(node, _)| said(&lint, node).len()).sum();
         let mut nodes: Vec<&String> = form.expected.iter().map(|(node, _)| node).collect();
         nodes.dedup();
-        if told > form.expected.len() + nodes.len() {
-            wrong.push(format!("{}: too much is told", form.name));
+        for node in nodes {
+            let expected: Vec<&String> =
+                form.expected.iter().filter(|(of, _)| of == node).map(|(_, what)| what).collect();
+            let said = said(&lint, node);
+            if said.iter().collect::<Vec<_>>() != expected {
+                wrong.push(format!("{}: `{node}` is {expected:?}, but told is {said:?}", form.name));
+            }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -98,14 +96,29 @@ fn the_runtime_does_so() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Trained models with their data: those that ship, and the shared ones where they are.
-fn models() -> Vec<(String, PathBuf, PathBuf)> {
-    let ship = |name: &str| (name.to_owned(), shipped().join(name).with_extension("onnx"), shipped().join("calib.npz"));
+/// A trained model with its data, and the settings to quantize it with.
+struct Trained {
+    name: &'static str,
+    model: PathBuf,
+    data: PathBuf,
+    settings: &'static [&'static str],
+}
+
+/// Those that ship under every setting, and the shared ones, where they are, under those in which most can go wrong.
+fn trained() -> Vec<Trained> {
+    const ALL: &[&str] = &["default", "per-channel", "operators", "unsigned-weights", "inputs", "16-bit", "dynamic"];
+    let ship = |name: &'static str| Trained {
+        name,
+        model: shipped().join(name).with_extension("onnx"),
+        data: shipped().join("calib.npz"),
+        settings: ALL,
+    };
     let mut models = vec![ship("deit_fmnist"), ship("cnn_bn")];
     if let Some(shared) = shared() {
         for name in ["swin_ish", "lm_tiny", "unet_ddpm", "mamba_ish"] {
             let folder = shared.join(name);
-            models.push((name.to_owned(), folder.join("op17.onnx"), folder.join("calib.npz")));
+            let (model, data) = (folder.join("op17.onnx"), folder.join("calib.npz"));
+            models.push(Trained { name, model, data, settings: &["default", "inputs", "dynamic"] });
         }
     }
     models
@@ -117,9 +130,10 @@ fn files_of_quantizers_run_as_predicted() {
     let Some(oracle) = Oracle::find() else { return };
     let folder = Folder::new("lint_files");
     let mut files = Vec::new();
-    for (name, model, data) in models() {
-        let (model, data) = (model.display().to_string(), data.display().to_string());
-        for setting in ["default", "per-channel", "operators", "unsigned-weights", "inputs", "16-bit", "dynamic"] {
+    for trained in trained() {
+        let Trained { name, settings, .. } = trained;
+        let (model, data) = (trained.model.display().to_string(), trained.data.display().to_string());
+        for setting in settings {
             let out = folder.path(&format!("{name}.{setting}.onnx"));
             oracle.ask(&["quantize", setting, &model, out.to_str().expect("UTF-8"), "--data", &data]);
             files.push(out);
@@ -142,7 +156,7 @@ fn check_file(oracle: &Oracle, folder: &Folder, file: &Path) {
     // As a person would ask, shapes inferred.
     let report = folder.run(&format!("lint {name} --json")).json();
     let mut model = onnx::read(file).expect("a model");
-    onnxq::lint::infer(&mut model).expect("tract knows the operators");
+    assert_eq!(onnxq::lint::infer(&mut model), 0, "{name}: shapes are not known");
     let lint = Lint::of(&model, &kernels, None);
     assert_eq!(report["kernels"], serde_json::to_value(&lint.kernels).expect("JSON"), "{name}");
     let differences = taken.differences(&lint);
@@ -154,9 +168,9 @@ fn check_file(oracle: &Oracle, folder: &Folder, file: &Path) {
         taken.running.total(),
         lint.running.total()
     ));
-    // What onnxruntime knows of computed shapes decides a few: on Swin, whose windows are computed, it knows less than tract.
-    assert!(differences.len() * 50 <= lint.verdicts.len(), "{name}: {differences:#?}");
-    assert!(conversions * 5 <= taken.running.total().max(5), "{name}: {:?} {:?}", taken.running, lint.running);
+    assert!(differences.is_empty(), "{name}: {differences:#?}");
+    // Of shape arithmetic onnxruntime folds a little more than is known here, and a few conversions go with it.
+    assert!(conversions * 50 <= taken.running.total(), "{name}: {:?} run, predicted {:?}", taken.running, lint.running);
 }
 
 #[test]
@@ -181,9 +195,26 @@ fn a_slow_file_is_told_why() {
         assert!(outcome.stdout.contains(text), "{text}: {}", outcome.stdout);
     }
     assert_eq!(outcome.stderr, "");
+    if let Some(shared) = shared() {
+        // The structure decides, not the data: random numbers do.
+        let model = shared.join("deit_tiny/op17.onnx").display().to_string();
+        oracle.ask(&["quantize", "default", &model, folder.path("deit_tiny.onnx").to_str().expect("UTF-8")]);
+        let told = folder.run("lint deit_tiny.onnx -v").refused().stdout;
+        for text in [
+            "72 QLinearMatMul, 12 QLinearSoftmax, 1 QGemm\n",
+            "running    164 QuantizeLinear, 339 DequantizeLinear",
+            "warning: the model: 368 QuantizeLinear and DequantizeLinear run for 85 integer kernels",
+            "`/blocks/blocks.11/norm2/LayerNormalization`",
+            "`/blocks/blocks.11/attn/Softmax`",
+            "`/blocks/blocks.11/mlp/act/Div`",
+            "`/blocks/blocks.11/Add_1`",
+        ] {
+            assert!(told.contains(text), "{text}: {told}");
+        }
+    }
     ask("dynamic", "cnn_bn.onnx", "dynamic.onnx");
     let report = folder.run("lint dynamic.onnx --json").refused().json();
-    assert_eq!((&report["slower_than_float"], &report["kernels"]["ConvInteger"]), (&true.into(), &22.into()));
+    assert_eq!((&report["warns"], &report["kernels"]["ConvInteger"]), (&true.into(), &22.into()));
     assert_eq!(report["findings"][0]["reason"], "slow-kernel");
     assert_eq!(report["findings"][0]["nodes"].as_array().expect("a list").len(), 22);
 }
@@ -200,7 +231,7 @@ fn our_own_result_is_clean() {
         assert!(summary.contains(line), "{summary}");
         let report = folder.run(&format!("{words} --json")).done().json();
         let lint = folder.run(&format!("lint {model}.int8.onnx --json")).done().json();
-        assert_eq!((&report["lint"]["warnings"], &lint["slower_than_float"]), (&0.into(), &false.into()));
+        assert_eq!((&report["lint"]["warnings"], &lint["warns"]), (&0.into(), &false.into()));
         for what in ["kernels", "running", "stranded"] {
             assert_eq!(report["lint"][what], lint[what], "{what}: what is written is what was predicted");
         }
@@ -214,10 +245,11 @@ fn older_releases() {
     let folder = Folder::with("lint_old", &["deit_fmnist.onnx", "calib.npz"]);
     folder.run("deit_fmnist.onnx w4.onnx --bits w4 --storage native --quiet").done();
     let old = folder.run("lint w4.onnx --min-ort 1.18").refused().stdout;
-    for text in ["4-bit codes (21 of them): from 1.19 on", "the kernel MatMulNBits: from 1.32 on"] {
+    for text in ["4-bit codes (22 of them): from 1.19 on", "the kernel MatMulNBits: from 1.32 on"] {
         assert!(old.contains(text), "{text}: {old}");
     }
-    folder.run("lint w4.onnx --min-ort 1.32").done();
+    let newer = folder.run("lint w4.onnx --min-ort 1.32").refused().stdout;
+    assert!(!newer.contains("on\n  change   write an older form"), "{newer}");
     let older = folder.run("lint w4.onnx --min-ort 1.16.3").refused().stdout;
     assert!(older.contains("opset 21: from 1.18 on"), "{older}");
     let float = folder.run("lint deit_fmnist.onnx").done().stdout;

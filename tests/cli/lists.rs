@@ -41,6 +41,7 @@ fn help_names_every_option_and_has_examples() {
         "--verbose",
         "info",
         "compare",
+        "lint",
         "passes",
         "recipes",
         "targets",
