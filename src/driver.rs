@@ -2,8 +2,9 @@
 //!
 //! The driver knows no method: what is done, and in which order, stands in the recipe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use onnxq_ir::ops::opset::{RANGE, convert};
 use onnxq_ir::{Model, Tensor, ValueId};
 use onnxq_passes::{Context, Outcome, PassError, Promise, Settings, View};
 use onnxq_plan::{Evaluator, Facts, Needs, Plan, Request, Target};
@@ -101,7 +102,8 @@ const MEASURED_SAMPLES: usize = 8;
 /// Runs the recipe.
 pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
     let steps = job.recipe.steps()?;
-    let mut run = Run::start(raised(model, job.recipe)?, job);
+    let model = if job.recipe.is_none() { model } else { raised(model)? };
+    let mut run = Run::start(model, job);
     for (i, step) in steps.iter().enumerate() {
         run.gather(&steps[i..])?;
         if step.pass.lowers() {
@@ -133,13 +135,13 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
 
 /// The model in a version that has codes at all. Passes and engine so know no older forms; what more a plan needs is the
 /// matter of a pass.
-fn raised(mut model: Model, recipe: &Recipe) -> Result<Model, Error> {
+pub(crate) fn raised(mut model: Model) -> Result<Model, Error> {
     const FIRST_WITH_CODES: i64 = 10;
     let opset = model.graph.opset();
-    if recipe.is_none() || opset >= FIRST_WITH_CODES {
+    if !(*RANGE.start()..FIRST_WITH_CODES).contains(&opset) {
         return Ok(model);
     }
-    onnxq_ir::ops::opset::convert(&mut model, FIRST_WITH_CODES).map_err(|error| PassError::Opset {
+    convert(&mut model, FIRST_WITH_CODES).map_err(|error| PassError::Opset {
         form: "QuantizeLinear",
         need: FIRST_WITH_CODES,
         reason: error.to_string(),
@@ -224,6 +226,10 @@ impl<'a> Run<'a> {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Error> {
+        let graph = &self.model.graph;
+        let all: Vec<ValueId> = graph.values().collect();
+        let reachable: BTreeSet<ValueId> = self.job.evaluator.reachable(graph, &all).into_iter().collect();
+        let out_of_reach = all.into_iter().filter(|value| !reachable.contains(value)).collect();
         let mut cx = Context::new(
             &mut self.model,
             &mut self.plan,
@@ -231,7 +237,8 @@ impl<'a> Run<'a> {
             &self.constants,
             self.job.target,
             self.job.settings,
-        );
+        )
+        .without(out_of_reach);
         step.pass.run(&mut cx)?;
         let outcome = cx.finish();
         self.records.push(Record { pass: step.info.name, promise: step.pass.promise(), outcome });

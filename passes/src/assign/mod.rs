@@ -7,4 +7,5 @@ pub(crate) mod kind;
 pub(crate) mod minmax;
 pub(crate) mod mse;
 pub(crate) mod percentile;
+pub(crate) mod quantized;
 pub(crate) mod select_sites;

@@ -21,6 +21,8 @@
 //! - `excluded`: the user wants it float.
 //! - `not-a-site`: neither target nor recipe quantizes this operator.
 //! - `no-chain`: a quantized output would stand alone, which costs more than it saves.
+//! - `quantized`: it computes with codes already.
+//! - `out-of-reach`: its range can't be seen, since the engine lacks an operator in front of it.
 //! - `not-float32`: an operand has another type.
 //! - `form`: the weight of a product or convolution is computed, on the left or no matrix.
 //! - `per-tensor`: the model can't be raised to opset 13, which a scale per channel needs, so the weight has one scale; it
@@ -43,6 +45,7 @@ use onnxq_plan::{BiasForm, Granularity, OperatorKind, Placement, Scheme, Site, T
 use serde::{Deserialize, Serialize};
 
 use super::kind::Candidate;
+use super::quantized::{QUANTIZED, Quantized, computes_with_codes};
 use crate::names::node_names;
 use crate::pass::{Context, Pass, PassError, Promise};
 
@@ -108,12 +111,15 @@ impl Pass for SelectSites {
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
         let candidates: Vec<Candidate> = cx.ops().into_iter().filter_map(|op| Candidate::at(cx.graph(), op)).collect();
         let rules = self.rules(cx.target);
-        let (chosen, left) = choose(cx, &candidates, &rules);
+        let quantized = Quantized::of(cx.graph());
+        let (chosen, left) = choose(cx, &candidates, &rules, &quantized);
         let chain = Chain::among(cx.graph(), chosen);
         for (candidate, reason) in left.into_iter().chain(chain.left) {
             leave(cx, &candidate, reason);
         }
-        let ends: BTreeSet<ValueId> = chain.ends.values().copied().collect();
+        let mut ends: BTreeSet<ValueId> = chain.ends.values().copied().collect();
+        // What came as codes is not quantized again.
+        ends.extend(cx.graph().values().filter(|&value| quantized.is_dequantized(value)));
         for candidate in &chain.kept {
             let rule = &rules[&candidate.kind];
             self.want_operands(cx, candidate, rule, &ends)?;
@@ -124,7 +130,7 @@ impl Pass for SelectSites {
                 cx.assigned();
             }
         }
-        note_forms(cx);
+        note_forms(cx, &quantized);
         note_bodies(cx);
         Ok(())
     }
@@ -260,16 +266,22 @@ fn choose(
     cx: &Context<'_>,
     candidates: &[Candidate],
     rules: &BTreeMap<OperatorKind, Rule>,
+    quantized: &Quantized,
 ) -> (Vec<Chosen>, Vec<(Candidate, &'static str)>) {
     let weight_only = cx.settings.bits.activation.is_none();
     let mut chosen = Vec::new();
     let mut left = Vec::new();
     for candidate in candidates {
         match rules.get(&candidate.kind) {
+            _ if quantized.has(cx.graph(), candidate) => left.push((candidate.clone(), QUANTIZED)),
+            Some(rule) if rule.placement != Placement::Inputs && writes_codes(cx.graph(), candidate, quantized) => {
+                left.push((candidate.clone(), QUANTIZED));
+            }
             _ if !candidate.is_float32(cx.graph()) => {
                 left.push((candidate.clone(), "not-float32: an operand is no float32"));
             }
             None => left.push((candidate.clone(), "not-a-site: float by the rules of target or recipe")),
+            Some(_) if !weight_only && is_out_of_reach(cx, candidate) => left.push((candidate.clone(), OUT_OF_REACH)),
             Some(_) if is_excluded(cx, candidate.op) => left.push((candidate.clone(), "excluded: by --exclude")),
             Some(_) if weight_only && candidate.weight.is_none() => {
                 left.push((candidate.clone(), "not-a-site: activations stay float by --bits"));
@@ -283,6 +295,18 @@ fn choose(
         }
     }
     (chosen, left)
+}
+
+const OUT_OF_REACH: &str =
+    "out-of-reach: the engine can't run an operator in front of it; weight-only (`--bits w8`) needs no run";
+
+fn is_out_of_reach(cx: &Context<'_>, candidate: &Candidate) -> bool {
+    candidate.activation_values(cx.graph()).any(|(_, value)| cx.is_out_of_reach(value))
+}
+
+/// Whether the output becomes codes.
+fn writes_codes(graph: &Graph, candidate: &Candidate, quantized: &Quantized) -> bool {
+    graph.output(candidate.op, 0).is_some_and(|value| quantized.is_quantized(value))
 }
 
 fn is_excluded(cx: &Context<'_>, op: OpId) -> bool {
@@ -373,15 +397,24 @@ fn is_weighted(graph: &Graph, op: OpId) -> bool {
     WEIGHTED.iter().any(|name| graph.op(op).is(name))
 }
 
-/// Says which products and convolutions have a form that no rule speaks of.
-fn note_forms(cx: &mut Context<'_>) {
-    let reason = "form: its weight is computed, on the left or no matrix";
+/// Says which products and convolutions have a form that no rule speaks of, and which came quantized.
+fn note_forms(cx: &mut Context<'_>, quantized: &Quantized) {
     for op in cx.ops() {
-        if is_weighted(cx.graph(), op) && Candidate::at(cx.graph(), op).is_none() {
-            let op_type = cx.graph().op(op).op_type().to_owned();
-            cx.decline(op, reason);
-            cx.leave_float(op, &op_type, reason);
+        if Candidate::at(cx.graph(), op).is_some() {
+            continue;
         }
+        let is_weighted = is_weighted(cx.graph(), op);
+        let has_codes = is_weighted && quantized.has_weight_of(cx.graph(), op);
+        let reason = if has_codes || computes_with_codes(cx.graph().op(op)) {
+            QUANTIZED
+        } else if is_weighted {
+            "form: its weight is computed, on the left or no matrix"
+        } else {
+            continue;
+        };
+        let op_type = cx.graph().op(op).op_type().to_owned();
+        cx.decline(op, reason);
+        cx.leave_float(op, &op_type, reason);
     }
 }
 
