@@ -102,7 +102,7 @@ const MEASURED_SAMPLES: usize = 8;
 /// Runs the recipe.
 pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
     let steps = job.recipe.steps()?;
-    let model = if job.recipe.is_none() { model } else { raised(model)? };
+    let model = if job.recipe.is_none() { model } else { opened(raised(model)?)? };
     let mut run = Run::start(model, job);
     for (i, step) in steps.iter().enumerate() {
         run.gather(&steps[i..])?;
@@ -146,6 +146,13 @@ pub(crate) fn raised(mut model: Model) -> Result<Model, Error> {
         need: FIRST_WITH_CODES,
         reason: error.to_string(),
     })?;
+    Ok(model)
+}
+
+/// The model with local functions inlined where there is something to quantize in or behind them.
+fn opened(mut model: Model) -> Result<Model, Error> {
+    let inlined = onnxq_ir::inline::inline(&mut model, crate::outputs::has_weights);
+    inlined.map_err(|error| Error::Broken(error.to_string()))?;
     Ok(model)
 }
 

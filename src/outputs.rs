@@ -89,7 +89,7 @@ fn selects(op: &Op) -> bool {
 }
 
 /// Whether an operator is a product or convolution, or may have some in it.
-fn has_weights(op: &Op) -> bool {
+pub(crate) fn has_weights(op: &Op) -> bool {
     const WEIGHTED: [&str; 7] = ["Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"];
     op.is_recognised("Linear") || WEIGHTED.iter().any(|op_type| op.is(op_type)) || op.bodies().next().is_some()
 }

@@ -109,3 +109,41 @@ fn old_models_are_quantized_per_channel() {
         assert!(sqnr > 25.0 && (sqnr - simulated).abs() < 1.5, "{name}: {sqnr} dB, simulated {simulated} dB");
     }
 }
+
+/// Calls of local functions: a layer, and a form of the output that changed at 13.
+fn called() -> String {
+    format!(
+        r#"<ir_version: 8, opset_import: ["" : 12, "my" : 1]>
+called (float[N, 64] x) => (float[1, N, 64] y)
+<float[64, 64] w = {{{0}}}, float[64, 64] v = {{{0}}}>
+{{ p = my.Layer (x, w) q = my.Layer (p, v) y = my.Thick (q) }}
+<domain: "my", opset_import: ["" : 12]>
+Layer (a, b) => (c) {{ m = MatMul (a, b) c = Clip (m) }}
+<domain: "my", opset_import: ["" : 12]>
+Thick (a) => (b) {{ b = Unsqueeze <axes = [0]> (a) }}"#,
+        (0..64 * 64).map(|i| format!("{}", f64::from(i * 37 % 101 - 50) / 320.0)).collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// Functions are opened where there is something to quantize; others stay, in the model's new version.
+#[test]
+fn local_functions_are_inlined_or_raised() {
+    let Some(oracle) = Oracle::find() else { return };
+    let folder = Folder::new("functions");
+    folder.write("called.txt", called());
+    let [text, out] = ["called.txt", "models"].map(|name| folder.path(name).to_str().expect("UTF-8").to_owned());
+    oracle.ask(&["parse", &text, "--out", &out]);
+    let x: Vec<f32> = (0..16 * 64).map(|i| ((i * 7919 % 1009) as f32 - 504.0) / 300.0).collect();
+    folder.write("x.npz", npz(&[("x", floats(&[16, 64], &x))]));
+    let report = folder.run("models/0.onnx q.onnx --calib x.npz --json").done().json();
+    assert_eq!(report["quantized"]["Linear"], 2, "{report}");
+    let model = read(&folder.path("q.onnx")).expect("a model");
+    let functions: Vec<_> = model.functions.iter().map(|it| (it.name.as_str(), it.body.opset())).collect();
+    assert_eq!((model.graph.opset(), functions), (13, vec![("Thick", 13)]));
+    let [quantized, float, data] =
+        ["q.onnx", "models/0.onnx", "x.npz"].map(|name| folder.path(name).to_str().expect("UTF-8").to_owned());
+    oracle.check(&[&folder.path("q.onnx")]);
+    let answer = oracle.ask(&["top1", &quantized, &data, "--against", &float]);
+    let sqnr = answer["against"]["mean_sqnr_db"].as_f64().expect("a number");
+    assert!(sqnr > 30.0, "{sqnr} dB");
+}

@@ -31,7 +31,7 @@ const TAILS: [(&str, &str, &str, &str, &str, &str); 6] = [
         "boxes",
         "",
         "int64[K, 3] y",
-        ", int64[3] b = {1, 8, 4}, int64[3] c = {1, 4, 8}, int64 k = {3}, float t = {0.5}",
+        ", int64[3] b = {1, 16, 4}, int64[3] c = {1, 4, 16}, int64 k = {3}, float t = {0.5}",
         "p = Reshape (m, b) q = Softmax (m) s = Reshape (q, c) y = NonMaxSuppression (p, s, k, t)",
         "p, s",
     ),

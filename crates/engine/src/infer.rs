@@ -13,6 +13,7 @@ use crate::guard::{Failure, guarded};
 use crate::load::{Fed, load};
 use crate::marked::Marked;
 use crate::quantize::{has_small_codes, replace_codecs};
+use crate::split::is_large;
 use crate::support::reachable;
 use crate::tensor::{HalfFloats, element_type, from_tract};
 
@@ -60,8 +61,9 @@ fn typed(model: &Model, marked: &Marked<'_>, targets: &[ValueId]) -> Result<Vec<
     let inference = loaded.model;
     let typed = guarded(|| inference.into_typed()).map_err(|failure| loaded.names.translate(&failure))?;
     let mut found = facts(&typed, targets, &symbols)?;
-    // Simplifying finds more constants. Where it fails, or would not end, what is known stands.
+    // Simplifying finds more constants. Where it fails, or would not end, or take long, what is known stands.
     if !crate::load::has_scan(&marked.graph)
+        && !is_large(&typed)
         && let Ok(simple) = guarded(|| typed.into_decluttered())
         && let Ok(more) = facts(&simple, targets, &symbols)
     {

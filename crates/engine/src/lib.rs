@@ -16,6 +16,7 @@ mod marked;
 mod quantize;
 mod session;
 mod simulate;
+mod split;
 mod support;
 mod tensor;
 #[cfg(test)]

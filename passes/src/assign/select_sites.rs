@@ -429,7 +429,7 @@ fn note_bodies(cx: &mut Context<'_>) {
         }
         let function = cx.model.function(node.domain(), node.op_type(), node.overload());
         if function.is_some_and(|function| quantizable(&function.body) > 0) {
-            notes.push((op, "body: what lies in a local function is not quantized yet"));
+            notes.push((op, "body: its local function can't be inlined"));
         }
     }
     for (op, reason) in notes {

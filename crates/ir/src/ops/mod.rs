@@ -29,7 +29,7 @@ mod softmax;
 mod split;
 mod squeeze;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod transpose;
 mod unsqueeze;
 mod window;
