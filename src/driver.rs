@@ -2,8 +2,9 @@
 //!
 //! The driver knows no method: what is done, and in which order, stands in the recipe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use onnxq_ir::ops::opset::{RANGE, convert};
 use onnxq_ir::{Model, Tensor, ValueId};
 use onnxq_passes::{Context, Coverage, Outcome, PassError, Promise, Settings, View};
 use onnxq_plan::{DescribedSite, Evaluator, Facts, HeldOut, Needs, Plan, Request, Sample, Target, Trials};
@@ -111,7 +112,8 @@ const TRIED_SAMPLES: usize = MEASURED_SAMPLES;
 /// Runs the recipe.
 pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
     let steps = job.recipe.steps()?;
-    let mut run = Run::start(raised(model, job.recipe)?, job);
+    let model = if job.recipe.is_none() { model } else { opened(raised(model)?)? };
+    let mut run = Run::start(model, job);
     run.judged = steps.iter().any(|step| step.pass.judges());
     for (i, step) in steps.iter().enumerate() {
         run.gather(&steps[i..])?;
@@ -146,17 +148,24 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
 
 /// The model in a version that has codes at all. Passes and engine so know no older forms; what more a plan needs is the
 /// matter of a pass.
-fn raised(mut model: Model, recipe: &Recipe) -> Result<Model, Error> {
+pub(crate) fn raised(mut model: Model) -> Result<Model, Error> {
     const FIRST_WITH_CODES: i64 = 10;
     let opset = model.graph.opset();
-    if recipe.is_none() || opset >= FIRST_WITH_CODES {
+    if !(*RANGE.start()..FIRST_WITH_CODES).contains(&opset) {
         return Ok(model);
     }
-    onnxq_ir::ops::opset::convert(&mut model, FIRST_WITH_CODES).map_err(|error| PassError::Opset {
+    convert(&mut model, FIRST_WITH_CODES).map_err(|error| PassError::Opset {
         form: "QuantizeLinear",
         need: FIRST_WITH_CODES,
         reason: error.to_string(),
     })?;
+    Ok(model)
+}
+
+/// The model with local functions inlined where there is something to quantize in or behind them.
+fn opened(mut model: Model) -> Result<Model, Error> {
+    let inlined = onnxq_ir::inline::inline(&mut model, crate::outputs::has_weights);
+    inlined.map_err(|error| Error::Broken(error.to_string()))?;
     Ok(model)
 }
 
@@ -279,6 +288,10 @@ impl<'a> Run<'a> {
             let threads = self.job.threads;
             HeldOut::new(self.job.evaluator, float, names, &self.held_out, threads, move || bar.advance())
         });
+        let graph = &self.model.graph;
+        let all: Vec<ValueId> = graph.values().collect();
+        let reachable: BTreeSet<ValueId> = self.job.evaluator.reachable(&self.model, &all).into_iter().collect();
+        let out_of_reach = all.into_iter().filter(|value| !reachable.contains(value)).collect();
         let mut cx = Context::new(
             &mut self.model,
             &mut self.plan,
@@ -287,7 +300,8 @@ impl<'a> Run<'a> {
             self.job.target,
             self.job.settings,
         )
-        .with_trials(held_out.as_ref().map(|held_out| held_out as &dyn Trials));
+        .with_trials(held_out.as_ref().map(|held_out| held_out as &dyn Trials))
+        .without(out_of_reach);
         step.pass.run(&mut cx)?;
         let outcome = cx.finish();
         self.notes.extend(outcome.notes.iter().cloned());

@@ -1,8 +1,11 @@
 //! Which values of two forms of a model are compared: the float outputs, or what stands in for those out of reach.
+//!
+//! Behind a selection at the end (NonMaxSuppression, the indices of TopK, NonZero) a small difference lets other rows stand
+//! in the same place, which says nothing of how near they are: what is selected from stands in.
 
 use std::collections::BTreeSet;
 
-use onnxq_ir::{ElementType, Graph, Model, ValueId};
+use onnxq_ir::{ElementType, Graph, Model, Op, OpId, ValueId};
 use onnxq_plan::Evaluator;
 
 use crate::measure::Pair;
@@ -10,7 +13,7 @@ use crate::measure::Pair;
 /// The values to compare.
 pub(crate) struct Watched {
     pub(crate) pairs: Vec<Pair>,
-    /// Outputs that the engine can't reach, with the values that stand in.
+    /// Outputs that the engine can't reach or that are selected, with the values that stand in.
     pub(crate) stand_ins: Vec<(String, Vec<String>)>,
 }
 
@@ -19,7 +22,9 @@ impl Watched {
     pub(crate) fn new(evaluator: &dyn Evaluator, reference: &Model, other: &Model) -> Self {
         let graph = &reference.graph;
         let all: Vec<ValueId> = graph.values().collect();
-        let reachable: BTreeSet<ValueId> = evaluator.reachable(reference, &all).into_iter().collect();
+        let selected = selected(graph);
+        let reachable = evaluator.reachable(reference, &all).into_iter().filter(|value| !selected.contains(value));
+        let reachable: BTreeSet<ValueId> = reachable.collect();
         let mut watched = Self { pairs: Vec::new(), stand_ins: Vec::new() };
         let mut chosen = BTreeSet::new();
         for declared in graph.outputs() {
@@ -52,6 +57,41 @@ impl Watched {
         }
         watched
     }
+}
+
+/// What depends on a selection from which no product or convolution reads.
+fn selected(graph: &Graph) -> BTreeSet<ValueId> {
+    let order = graph.topological();
+    let reads = |op: OpId| graph.inputs_of(op).into_iter().flatten().chain(graph.captures_of(op));
+    let mut inner: BTreeSet<ValueId> = BTreeSet::new();
+    for &op in order.iter().rev() {
+        let is_read = graph.outputs_of(op).into_iter().flatten().any(|value| inner.contains(&value));
+        if is_read || has_weights(graph.op(op)) {
+            inner.extend(reads(op));
+        }
+    }
+    let mut selected = BTreeSet::new();
+    for &op in &order {
+        let outputs = graph.outputs_of(op);
+        if reads(op).any(|value| selected.contains(&value)) {
+            selected.extend(outputs.into_iter().flatten());
+        } else {
+            let first = usize::from(graph.op(op).is("TopK"));
+            let chosen = outputs.into_iter().skip(first).flatten().filter(|value| !inner.contains(value));
+            selected.extend(chosen.filter(|_| selects(graph.op(op))));
+        }
+    }
+    selected
+}
+
+fn selects(op: &Op) -> bool {
+    ["NonMaxSuppression", "NonZero", "TopK"].iter().any(|op_type| op.is(op_type))
+}
+
+/// Whether an operator is a product or convolution, or may have some in it.
+pub(crate) fn has_weights(op: &Op) -> bool {
+    const WEIGHTED: [&str; 7] = ["Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"];
+    op.is_recognised("Linear") || WEIGHTED.iter().any(|op_type| op.is(op_type)) || op.bodies().next().is_some()
 }
 
 /// The last float values before `output` that the engine reaches.

@@ -155,13 +155,17 @@ impl Samples {
     }
 }
 
-/// What data must give: the graph's tensor inputs, and their values in the same order.
+/// What data must give: the graph's tensor inputs, and their values in the same order. No data file holds strings, and the
+/// engine computes nothing from them.
 fn input_specs(graph: &Graph) -> (Vec<InputSpec>, Vec<ValueId>) {
     let mut specs = Vec::new();
     let mut values = Vec::new();
     for declared in graph.inputs() {
         let value = graph.value(declared.value);
         let tensor_type = declared.value_type.tensor().cloned();
+        if tensor_type.as_ref().is_some_and(|known| known.element == ElementType::String) {
+            continue;
+        }
         specs.push(InputSpec {
             name: value.name().to_owned(),
             tensor_type: tensor_type.unwrap_or(onnxq_ir::TensorType { element: ElementType::F32, shape: None }),

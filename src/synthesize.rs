@@ -144,8 +144,10 @@ pub fn specs(
     Ok(specs.collect())
 }
 
+/// Whether an input needs data. The engine computes nothing from strings.
 fn needs_data(graph: &Graph, value: ValueId) -> bool {
-    matches!(graph.value(value).origin(), Origin::Input(None))
+    let is_text = graph.tensor_type(value).is_some_and(|known| known.element == ElementType::String);
+    !is_text && matches!(graph.value(value).origin(), Origin::Input(None))
 }
 
 fn input<'g>(

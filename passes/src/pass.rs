@@ -4,7 +4,7 @@
 //! over the data together with what later passes need, and runs it.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::{Applied, Graph, Model, OpId, Patch, PatchError, Tensor, ValueId};
 use onnxq_plan::target::NoSuchWidth;
@@ -116,6 +116,8 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     /// Samples to try plans out on, where there are any.
     pub trials: Option<&'a dyn Trials>,
+    /// Values that the engine can't compute.
+    out_of_reach: BTreeSet<ValueId>,
     /// Whether weights may have a scale per channel, once asked.
     channel_scales: OnceCell<Result<(), String>>,
     outcome: Outcome,
@@ -152,6 +154,7 @@ impl<'a> Context<'a> {
             target,
             settings,
             trials: None,
+            out_of_reach: BTreeSet::new(),
             channel_scales: OnceCell::new(),
             outcome: Outcome::default(),
         }
@@ -162,6 +165,18 @@ impl<'a> Context<'a> {
     pub fn with_trials(mut self, trials: Option<&'a dyn Trials>) -> Self {
         self.trials = trials;
         self
+    }
+
+    /// The same context, where the engine can't compute these values.
+    #[must_use]
+    pub fn without(mut self, out_of_reach: BTreeSet<ValueId>) -> Self {
+        self.out_of_reach = out_of_reach;
+        self
+    }
+
+    /// Whether the engine can't compute a value, so that nothing is known of its range.
+    pub fn is_out_of_reach(&self, value: ValueId) -> bool {
+        self.out_of_reach.contains(&value)
     }
 
     /// The main graph.

@@ -14,7 +14,7 @@ use crate::measure::{Quality, compare, output_pairs};
 use crate::progress::{Progress as _, Silent, Terminal};
 use crate::report::{output_line, top1_line};
 use crate::samples::Samples;
-use crate::{onnx, synthesize};
+use crate::{driver, onnx, synthesize};
 
 pub(crate) fn run(args: &CompareArgs) -> Result<(), Error> {
     let quality = measure(args)?;
@@ -28,8 +28,8 @@ pub(crate) fn run(args: &CompareArgs) -> Result<(), Error> {
 }
 
 fn measure(args: &CompareArgs) -> Result<Quality, Error> {
-    let reference = onnx::read(&args.reference)?;
-    let other = onnx::read(&args.other)?;
+    let reference = driver::raised(onnx::read(&args.reference)?)?;
+    let other = driver::raised(onnx::read(&args.other)?)?;
     let pairs = output_pairs(&reference.graph, &other.graph);
     if pairs.is_empty() {
         let [ours, theirs] = [&reference, &other].map(|model| output_names(&model.graph));

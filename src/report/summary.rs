@@ -107,7 +107,7 @@ impl Report {
                 for (output, names) in stand_ins {
                     let _ = writeln!(
                         text,
-                        "             `{output}` is out of the engine's reach; in its place: {}",
+                        "             `{output}` is out of the engine's reach or a selection; in its place: {}",
                         quoted(names)
                     );
                 }

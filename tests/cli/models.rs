@@ -95,9 +95,9 @@ quantized (float[N, 2] x) => (float[N, 2] y)
         .to_owned()
 }
 
-/// A product in an old operator version.
+/// A product in an operator version that is too old.
 pub(crate) fn old() -> String {
-    product("N").replace("17]", "9]")
+    product("N").replace("17]", "6]")
 }
 
 /// An operator that only its own runtime knows, between two products.

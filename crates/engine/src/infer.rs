@@ -13,6 +13,7 @@ use crate::load::{Fed, load};
 use crate::marked::Marked;
 use crate::quantize::has_small_codes;
 use crate::refusal;
+use crate::split::is_large;
 use crate::support::reachable;
 use crate::tensor::{HalfFloats, element_type, from_tract};
 
@@ -70,8 +71,9 @@ pub(crate) fn typed(
     let inference = loaded.model;
     let typed = guarded(|| inference.into_typed()).map_err(|failure| loaded.names.translate(&failure))?;
     let mut found = facts(&typed, targets, &symbols)?;
-    // Simplifying finds more constants. Where it fails, or would not end, what is known stands.
+    // Simplifying finds more constants. Where it fails, or would not end, or take long, what is known stands.
     if !crate::load::has_scan(&marked.graph)
+        && !is_large(&typed)
         && let Ok(simple) = guarded(|| typed.into_decluttered())
         && let Ok(more) = facts(&simple, targets, &symbols)
     {

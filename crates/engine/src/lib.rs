@@ -17,6 +17,7 @@ mod quantize;
 mod rewrite;
 mod session;
 mod simulate;
+mod split;
 mod squeeze;
 mod support;
 mod tensor;

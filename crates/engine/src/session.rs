@@ -9,14 +9,17 @@ use std::sync::{Arc, Mutex};
 use onnxq_ir::{Origin, Tensor, ValueId};
 use onnxq_plan::{EngineError, Request, Runner, Sample, Session, Shown};
 use rustc_hash::FxHashMap;
-use tract_onnx::prelude::{InferenceModelExt, IntoTValue, TValue, TractResult, TypedModel};
-use tract_onnx::tract_core::internal::{OutletId, TVec, TypedSimplePlan, TypedSimpleState, format_err};
+use tract_onnx::prelude::{InferenceModelExt, IntoTValue, TValue, TractResult};
+use tract_onnx::tract_core::internal::{
+    OutletId, TVec, TractErrorContext, TypedSimplePlan, TypedSimpleState, format_err,
+};
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::plan::eval;
 
 use crate::guard::{Failure, guarded};
 use crate::load::{Fed, Loaded, NodeNames, Upstream, load};
 use crate::marked::Marked;
+use crate::split::{Piece, has_open_dims, split};
 use crate::tensor::{HalfFloats, show, show_tract, to_tract};
 use crate::{NAME, refusal};
 
@@ -96,13 +99,15 @@ struct Step {
     free: Vec<usize>,
 }
 
-/// An optimized plan with taps.
+/// Optimized plans of the model's pieces, with taps.
 struct Tapped {
-    plan: Arc<TypedSimplePlan>,
+    segments: Vec<Segment>,
     /// The inputs to give, in order.
     inputs: Vec<ValueId>,
-    taps: FxHashMap<OutletId, Vec<ValueId>>,
-    steps: Vec<Step>,
+    /// How many values go from the inputs or a segment to others.
+    slots: usize,
+    /// Those that turned out to be constant.
+    fixed: Vec<(usize, TValue)>,
     /// Constants and inputs that are tapped: they come from the IR and from the sample.
     direct: Vec<ValueId>,
     /// Tapped values that turned out to be constant.
@@ -111,6 +116,17 @@ struct Tapped {
     open_dims: bool,
     /// To say which node fails.
     names: NodeNames,
+}
+
+/// The optimized plan of one piece.
+struct Segment {
+    plan: Arc<TypedSimplePlan>,
+    taps: FxHashMap<OutletId, Vec<ValueId>>,
+    steps: Vec<Step>,
+    /// The slots of its inputs, and whether nobody reads them later.
+    reads: Vec<(usize, bool)>,
+    /// The slots that its values go to.
+    writes: FxHashMap<OutletId, Vec<usize>>,
 }
 
 impl Tapped {
@@ -135,30 +151,77 @@ impl Tapped {
     }
 
     fn of(optimized: Optimized, computed: &[ValueId], direct: Vec<ValueId>) -> Result<Self, Failure> {
-        let Optimized { model, inputs, names } = optimized;
+        let Optimized { pieces, inputs, outputs, names } = optimized;
+        let mut tapped = Self {
+            segments: Vec::new(),
+            inputs,
+            slots: 0,
+            fixed: Vec::new(),
+            direct,
+            constants: Vec::new(),
+            open_dims: pieces.iter().any(|piece| has_open_dims(&piece.model)),
+            names,
+        };
         let mut taps: FxHashMap<OutletId, Vec<ValueId>> = FxHashMap::default();
-        let mut constants = Vec::new();
-        guarded(|| {
-            for (outlet, tap) in model.output_outlets()?.iter().zip(computed) {
-                match model.node(outlet.node).op_as::<Const>() {
-                    Some(constant) => constants.push((*tap, constant.val().clone().into_tvalue())),
-                    None => taps.entry(*outlet).or_default().push(*tap),
+        for (&outlet, &tap) in outputs.iter().zip(computed) {
+            taps.entry(outlet).or_default().push(tap);
+        }
+        let mut slots: FxHashMap<OutletId, usize> = FxHashMap::default();
+        let mut last_reader: FxHashMap<OutletId, usize> = FxHashMap::default();
+        for (at, piece) in pieces.iter().enumerate() {
+            for &outlet in &piece.reads {
+                let next = slots.len();
+                slots.entry(outlet).or_insert(next);
+                last_reader.insert(outlet, at);
+            }
+        }
+        tapped.slots = slots.len();
+        for (at, piece) in pieces.into_iter().enumerate() {
+            let reads = piece.reads.iter().map(|outlet| (slots[outlet], last_reader[outlet] == at)).collect();
+            tapped.add(piece, reads, &mut taps, &slots)?;
+        }
+        Ok(tapped)
+    }
+
+    /// Adds the segment of a piece; takes the taps on what it writes.
+    fn add(
+        &mut self,
+        piece: Piece,
+        reads: Vec<(usize, bool)>,
+        taps: &mut FxHashMap<OutletId, Vec<ValueId>>,
+        slots: &FxHashMap<OutletId, usize>,
+    ) -> Result<(), Failure> {
+        let Piece { model, writes: whole, .. } = piece;
+        let mut own: FxHashMap<OutletId, Vec<ValueId>> = FxHashMap::default();
+        let mut writes: FxHashMap<OutletId, Vec<usize>> = FxHashMap::default();
+        let outlets = guarded(|| Ok(model.output_outlets()?.to_vec()))?;
+        for (outlet, whole) in outlets.into_iter().zip(whole) {
+            let (tapped, slot) = (taps.remove(&whole).unwrap_or_default(), slots.get(&whole).copied());
+            match model.node(outlet.node).op_as::<Const>() {
+                Some(constant) => {
+                    let value = || constant.val().clone().into_tvalue();
+                    self.constants.extend(tapped.into_iter().map(|tap| (tap, value())));
+                    self.fixed.extend(slot.map(|slot| (slot, value())));
+                }
+                None => {
+                    own.entry(outlet).or_default().extend(tapped);
+                    writes.entry(outlet).or_default().extend(slot);
                 }
             }
-            Ok(())
-        })?;
-        let facts = || model.nodes().iter().flat_map(|node| node.outputs.iter().map(|output| &output.fact));
-        let open_dims = facts().any(|fact| fact.shape.as_concrete().is_none());
-        let plan = guarded(|| TypedSimplePlan::new(model)).map_err(|failure| names.translate(&failure))?;
+        }
+        let plan = guarded(|| TypedSimplePlan::new(model)).map_err(|failure| self.names.translate(&failure))?;
         let steps = steps(&plan);
-        Ok(Self { plan, inputs, taps, steps, direct, constants, open_dims, names })
+        self.segments.push(Segment { plan, taps: own, steps, reads, writes });
+        Ok(())
     }
 }
 
 struct Optimized {
-    model: TypedModel,
+    pieces: Vec<Piece>,
     /// The inputs that the model has.
     inputs: Vec<ValueId>,
+    /// What was asked for, as values of the whole.
+    outputs: Vec<OutletId>,
     names: NodeNames,
 }
 
@@ -176,9 +239,15 @@ fn optimized(
     drop(marked);
     let Loaded { model, inputs, names, .. } = loaded;
     let typed = guarded(|| model.into_typed()).map_err(|failure| names.translate(&failure))?;
-    // A model that tract can't optimize is slower as it is, and right.
-    let optimized = if as_typed { None } else { guarded(|| typed.clone().into_optimized()).ok() };
-    Ok(Optimized { model: optimized.unwrap_or(typed), inputs, names })
+    let outputs = guarded(|| Ok(typed.output_outlets()?.to_vec()))?;
+    let mut pieces = guarded(|| split(typed)).map_err(|failure| names.translate(&failure))?;
+    for piece in pieces.iter_mut().filter(|_| !as_typed) {
+        // A model that tract can't optimize is slower as it is, and right.
+        if let Ok(optimized) = guarded(|| piece.model.clone().into_optimized()) {
+            piece.model = optimized;
+        }
+    }
+    Ok(Optimized { pieces, inputs, outputs, names })
 }
 
 /// The plan's order, with what can be freed when.
@@ -205,7 +274,8 @@ fn steps(plan: &TypedSimplePlan) -> Vec<Step> {
 struct State {
     given: Given,
     tapped: Arc<Tapped>,
-    turn: TypedSimpleState,
+    /// One for each segment.
+    turns: Vec<TypedSimpleState>,
 }
 
 struct TractRunner<'s> {
@@ -246,14 +316,14 @@ impl Runner for TractRunner<'_> {
             inputs.push(to_tract(tensor, HalfFloats::Widened).map_err(&failed)?.into_tvalue());
         }
         let outcome = if tapped.open_dims {
-            tapped.run_resolving(&mut state.turn, inputs, see)
+            tapped.run_resolving(&mut state.turns, inputs, see)
         } else {
-            tapped.run(&mut state.turn, inputs, see)
+            tapped.run(&mut state.turns, inputs, see)
         };
         match outcome {
             Ok(()) => {
                 // Recurrent operators would begin the next sample where this one ended.
-                if state.turn.op_states.iter().all(Option::is_none) {
+                if state.turns.iter().all(|turn| turn.op_states.iter().all(Option::is_none)) {
                     self.states.push(state);
                 }
                 Ok(())
@@ -285,15 +355,16 @@ impl TractRunner<'_> {
             return Ok(self.states.remove(at));
         }
         let tapped = self.session.plan(&given)?;
-        let turn = guarded(|| tapped.plan.spawn()).map_err(|failure| refusal(tapped.names.translate(&failure)))?;
+        let turns = guarded(|| tapped.segments.iter().map(|segment| segment.plan.spawn()).collect())
+            .map_err(|failure| refusal(tapped.names.translate(&failure)))?;
         if self.states.len() == PLANS {
             self.states.remove(0);
         }
-        Ok(State { given, tapped, turn })
+        Ok(State { given, tapped, turns })
     }
 }
 
-impl Tapped {
+impl Segment {
     /// The failure with the node that was being computed, where it names none.
     fn blame(&self, node: usize, failure: Failure) -> Failure {
         let node = failure.node.unwrap_or_else(|| self.plan.model().node(node).name.clone());
@@ -308,13 +379,27 @@ impl Tapped {
         }
     }
 
+    /// Keeps what later segments read.
+    fn keep(&self, node: usize, values: &[TValue], store: &mut [Option<TValue>]) {
+        for (slot, tensor) in values.iter().enumerate() {
+            for &place in self.writes.get(&OutletId::new(node, slot)).into_iter().flatten() {
+                store[place] = Some(tensor.clone());
+            }
+        }
+    }
+
     fn run(
         &self,
         state: &mut TypedSimpleState,
-        inputs: TVec<TValue>,
+        store: &mut [Option<TValue>],
         see: &mut dyn FnMut(&Shown<'_>),
     ) -> Result<(), Failure> {
-        guarded(|| state.set_inputs(inputs))?;
+        let inputs: Option<TVec<TValue>> = self
+            .reads
+            .iter()
+            .map(|&(slot, last)| if last { store[slot].take() } else { store[slot].clone() })
+            .collect();
+        guarded(|| state.set_inputs(inputs.context("a value between two pieces is missing")?))?;
         for step in &self.steps {
             guarded(|| {
                 let inputs = state.prepare_inputs(step.node)?;
@@ -327,6 +412,7 @@ impl Tapped {
             .map_err(|failure| self.blame(step.node, failure))?;
             if let Some(values) = &state.turn_state.values[step.node] {
                 self.show(step.node, values, see);
+                self.keep(step.node, values, store);
             }
             if step.free.contains(&step.node) {
                 state.turn_state.values[step.node] = None;
@@ -334,20 +420,42 @@ impl Tapped {
         }
         guarded(|| state.reset_turn())
     }
+}
 
-    /// The same through tract's own loop, which learns dimensions on the way and keeps tapped values to the end.
-    fn run_resolving(
+impl Tapped {
+    fn run(
         &self,
-        state: &mut TypedSimpleState,
+        states: &mut [TypedSimpleState],
         inputs: TVec<TValue>,
         see: &mut dyn FnMut(&Shown<'_>),
     ) -> Result<(), Failure> {
+        let mut store: Vec<Option<TValue>> = vec![None; self.slots];
+        // The first segment has the whole's inputs.
+        let places = self.segments.iter().take(1).flat_map(|segment| &segment.reads);
+        for ((place, _), input) in places.zip(inputs) {
+            store[*place] = Some(input);
+        }
+        for (place, value) in &self.fixed {
+            store[*place] = Some(value.clone());
+        }
+        self.segments.iter().zip(states).try_for_each(|(segment, state)| segment.run(state, &mut store, see))
+    }
+
+    /// The same through tract's own loop, which learns dimensions on the way and keeps tapped values to the end. Such a
+    /// model is in one piece.
+    fn run_resolving(
+        &self,
+        states: &mut [TypedSimpleState],
+        inputs: TVec<TValue>,
+        see: &mut dyn FnMut(&Shown<'_>),
+    ) -> Result<(), Failure> {
+        let (Some(segment), Some(state)) = (self.segments.first(), states.first_mut()) else { return Ok(()) };
         let outcome: TractResult<_> = state.run_plan_with_eval(inputs, |context, op_state, node, inputs| {
             let values = guarded(|| eval(context, op_state, node, inputs)).map_err(|failure| {
                 let Failure { reason, .. } = failure;
                 format_err!("{reason}").context(format!("#{} \"{}\"", node.id, node.name))
             })?;
-            self.show(node.id, &values, see);
+            segment.show(node.id, &values, see);
             TractResult::Ok(values)
         });
         guarded(|| outcome.map(|_| ()))

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use onnxq_ir::{Attribute, AttributeValue, ElementType, Graph, Op, OpId, RECOGNISED, ValueId};
+use onnxq_ir::{Attribute, AttributeValue, ElementType, Graph, Op, OpId, Origin, RECOGNISED, ValueId, ValueType};
 use onnxq_plan::UnsupportedOp;
 
 use crate::marked::DOMAIN as MARKERS;
@@ -263,10 +263,13 @@ fn runs(graph: &Graph, id: OpId) -> bool {
     lacking(graph, id).is_none() && graph.op(id).bodies().all(|body| body.op_ids().all(|inner| runs(body, inner)))
 }
 
-/// Values that are no dense tensors can't be handed over.
+/// Values that are no dense tensors can't be handed over, and no sample has strings.
 fn is_foreign(graph: &Graph, value: ValueId) -> bool {
     let value = graph.value(value);
-    matches!(value.value_type(), onnxq_ir::ValueType::Other(_)) || *value.origin() == onnxq_ir::Origin::Sparse
+    let is_text = value.value_type().tensor().is_some_and(|known| known.element == ElementType::String);
+    matches!(value.value_type(), ValueType::Other(_))
+        || *value.origin() == Origin::Sparse
+        || (is_text && matches!(value.origin(), Origin::Input(_)))
 }
 
 /// The node's name, or else its first output's.

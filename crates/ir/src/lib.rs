@@ -1,6 +1,7 @@
 //! The graph of an ONNX model and the means to change it. Knows nothing of quantization, of files or of engines.
 
 pub mod graph;
+pub mod inline;
 pub mod model;
 pub mod op;
 pub mod ops;

@@ -23,6 +23,8 @@
 //! - `float-by-recipe`: an override of the recipe leaves it float.
 //! - `not-a-site`: neither target nor recipe quantizes this operator.
 //! - `no-chain`: a quantized output would stand alone, which costs more than it saves, or be an output of the graph.
+//! - `quantized`: it computes with codes already.
+//! - `out-of-reach`: its range can't be seen, since the engine lacks an operator in front of it.
 //! - `not-float32`: an operand has another type.
 //! - `form`: the weight of a product or convolution is computed, on the left or no matrix.
 //! - `per-tensor`: the model can't be raised to opset 13, which a scale per channel needs, so the weight has one scale; it
@@ -46,6 +48,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Chosen, Link};
 use super::kind::Candidate;
+use super::quantized::{QUANTIZED, Quantized, computes_with_codes};
 use crate::overrides::Override;
 use crate::pass::{Context, Pass, PassError, Promise};
 use crate::select::{FLOAT_BY_RECIPE, Selected};
@@ -114,12 +117,15 @@ impl Pass for SelectSites {
         let rules = self.rules(cx.target);
         let settings = cx.settings;
         let selected = settings.selection.on(cx.graph());
-        let (chosen, left) = choose(cx, &selected, &candidates, &rules);
+        let quantized = Quantized::of(cx.graph());
+        let (chosen, left) = choose(cx, &selected, &candidates, &rules, &quantized);
         let chain = Chain::among(cx.graph(), chosen);
         for (candidate, reason) in left.iter().chain(&chain.left) {
             leave(cx, candidate, reason);
         }
-        let written = chain.written();
+        let mut written = chain.written();
+        // What came as codes is not quantized again.
+        written.extend(cx.graph().values().filter(|&value| quantized.is_dequantized(value)));
         for Link { candidate, planned } in &chain.kept {
             let own = selected.own(candidate.op);
             let rule = rule_of(&rules, candidate.kind).expect("what was chosen has a rule");
@@ -138,7 +144,7 @@ impl Pass for SelectSites {
                 cx.assigned();
             }
         }
-        note_forms(cx);
+        note_forms(cx, &quantized);
         note_bodies(cx);
         Ok(())
     }
@@ -280,16 +286,26 @@ fn choose(
     selected: &Selected<'_>,
     candidates: &[Candidate],
     rules: &BTreeMap<OperatorKind, Rule>,
+    quantized: &Quantized,
 ) -> (Vec<Chosen>, Vec<(Candidate, &'static str)>) {
     let mut chosen = Vec::new();
     let mut left = Vec::new();
     for candidate in candidates {
         let weight_only = selected.own(candidate.op).bits(cx.settings.bits).activation.is_none();
         match (rule_of(rules, candidate.kind), selected.leaves_float(candidate.op)) {
+            _ if quantized.has(cx.graph(), candidate) => left.push((candidate.clone(), QUANTIZED)),
+            (Some(rule), _)
+                if rule.placement != Placement::Inputs && writes_codes(cx.graph(), candidate, quantized) =>
+            {
+                left.push((candidate.clone(), QUANTIZED));
+            }
             _ if !candidate.is_float32(cx.graph()) => {
                 left.push((candidate.clone(), "not-float32: an operand is no float32"));
             }
             (None, _) => left.push((candidate.clone(), "not-a-site: float by the rules of target or recipe")),
+            (Some(_), None) if !weight_only && is_out_of_reach(cx, candidate) => {
+                left.push((candidate.clone(), OUT_OF_REACH));
+            }
             (Some(_), Some(reason)) => left.push((candidate.clone(), reason)),
             (Some(_), None) if weight_only && candidate.weight.is_none() => {
                 let by_bits = cx.settings.bits.activation.is_none();
@@ -307,6 +323,17 @@ fn choose(
 }
 
 const FLOAT_BY_BITS: &str = "not-a-site: activations stay float by --bits";
+const OUT_OF_REACH: &str =
+    "out-of-reach: the engine can't run an operator in front of it; weight-only (`--bits w8`) needs no run";
+
+fn is_out_of_reach(cx: &Context<'_>, candidate: &Candidate) -> bool {
+    candidate.activation_values(cx.graph()).any(|(_, value)| cx.is_out_of_reach(value))
+}
+
+/// Whether the output becomes codes.
+fn writes_codes(graph: &Graph, candidate: &Candidate, quantized: &Quantized) -> bool {
+    graph.output(candidate.op, 0).is_some_and(|value| quantized.is_quantized(value))
+}
 
 /// Says that an operator of the plan stays float after all.
 pub(crate) fn leave_op(cx: &mut Context<'_>, op: OpId, reason: &str) {
@@ -331,15 +358,24 @@ fn is_weighted(graph: &Graph, op: OpId) -> bool {
     WEIGHTED.iter().any(|name| graph.op(op).is(name))
 }
 
-/// Says which products and convolutions have a form that no rule speaks of.
-fn note_forms(cx: &mut Context<'_>) {
-    let reason = "form: its weight is computed, on the left or no matrix";
+/// Says which products and convolutions have a form that no rule speaks of, and which came quantized.
+fn note_forms(cx: &mut Context<'_>, quantized: &Quantized) {
     for op in cx.ops() {
-        if is_weighted(cx.graph(), op) && Candidate::at(cx.graph(), op).is_none() {
-            let op_type = cx.graph().op(op).op_type().to_owned();
-            cx.decline(op, reason);
-            cx.leave_float(op, &op_type, reason);
+        if Candidate::at(cx.graph(), op).is_some() {
+            continue;
         }
+        let is_weighted = is_weighted(cx.graph(), op);
+        let has_codes = is_weighted && quantized.has_weight_of(cx.graph(), op);
+        let reason = if has_codes || computes_with_codes(cx.graph().op(op)) {
+            QUANTIZED
+        } else if is_weighted {
+            "form: its weight is computed, on the left or no matrix"
+        } else {
+            continue;
+        };
+        let op_type = cx.graph().op(op).op_type().to_owned();
+        cx.decline(op, reason);
+        cx.leave_float(op, &op_type, reason);
     }
 }
 
@@ -354,7 +390,7 @@ fn note_bodies(cx: &mut Context<'_>) {
         }
         let function = cx.model.function(node.domain(), node.op_type(), node.overload());
         if function.is_some_and(|function| quantizable(&function.body) > 0) {
-            notes.push((op, "body: what lies in a local function is not quantized yet"));
+            notes.push((op, "body: its local function can't be inlined"));
         }
     }
     for (op, reason) in notes {

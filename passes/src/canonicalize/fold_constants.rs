@@ -17,6 +17,7 @@
 //! # Declines
 //! - `output`: the value is an output of the graph, which an operator should write.
 //! - `size`: the initializer would make the file more than 16 MB larger than what it is computed from.
+//! - `codes`: the value stands for codes of a model that came quantized, which are smaller.
 //! - `random`: the value comes from a random operator.
 //! - `type`: inference and the file disagree about the element type.
 //!
@@ -48,15 +49,20 @@ impl Pass for FoldConstants {
         let ops = cx.ops();
         let Some(&anchor) = ops.first() else { return Ok(()) };
         let mut patch = Patch::new(cx.graph(), "fold-constants", anchor);
-        let mut random = BTreeSet::new();
+        let (mut random, mut codes) = (BTreeSet::new(), BTreeSet::new());
         let mut folded = BTreeMap::new();
         let mut declined = Vec::new();
         for op in ops {
             if is_random(cx.graph(), op, &random) {
                 random.extend(cx.graph().outputs_of(op).into_iter().flatten());
             }
+            if is_dequantized(cx.graph(), op, &codes) {
+                codes.extend(cx.graph().outputs_of(op).into_iter().flatten());
+            }
             let Some(tensors) = known_outputs(cx, op) else { continue };
-            if let Some(reason) = refusal(cx.graph(), op, &tensors, &random, &folded) {
+            if tensors.iter().any(|(value, _)| codes.contains(value)) {
+                declined.push((op, "codes"));
+            } else if let Some(reason) = refusal(cx.graph(), op, &tensors, &random, &folded) {
                 declined.push((op, reason));
             } else {
                 folded.extend(tensors.iter().map(|(value, tensor)| (*value, tensor.byte_len())));
@@ -144,6 +150,11 @@ fn is_random(graph: &Graph, op: OpId, random: &BTreeSet<ValueId>) -> bool {
     reads || draws(graph, op)
 }
 
+/// Whether the operator makes floats of codes, or reads such floats.
+fn is_dequantized(graph: &Graph, op: OpId, codes: &BTreeSet<ValueId>) -> bool {
+    graph.op(op).is("DequantizeLinear") || graph.inputs_of(op).into_iter().flatten().any(|value| codes.contains(&value))
+}
+
 fn draws(graph: &Graph, op: OpId) -> bool {
     RANDOM.iter().any(|op_type| graph.op(op).is(op_type))
         || graph.op(op).bodies().any(|body| body.op_ids().any(|op| draws(body, op)))
@@ -181,6 +192,11 @@ mod tests {
     #[test]
     fn random() {
         check_declined!("fold-constants/random", "random");
+    }
+
+    #[test]
+    fn codes() {
+        check_declined!("fold-constants/codes", "codes");
     }
 
     #[test]

@@ -168,12 +168,20 @@ fn bias_scales(cx: &mut Context<'_>, op: OpId, bias: Site) -> Result<Vec<f32>, U
 }
 
 fn activation_scale(graph: &Graph, plan: &Plan, op: OpId) -> Option<f32> {
-    let quantizer =
-        plan.quantizer(Site::Operand { op, slot: 0 }).or_else(|| plan.quantizer(Site::Output(graph.input(op, 0)?)))?;
-    match quantizer {
-        Quantizer::Tensor(own) => Some(own.scale()),
-        _ => None,
+    let x = graph.input(op, 0)?;
+    let planned = plan.quantizer(Site::Operand { op, slot: 0 }).or_else(|| plan.quantizer(Site::Output(x)));
+    match planned {
+        Some(Quantizer::Tensor(own)) => Some(own.scale()),
+        Some(_) => None,
+        None => scale_as_read(graph, x),
     }
+}
+
+/// The one scale of a value that came quantized.
+fn scale_as_read(graph: &Graph, value: ValueId) -> Option<f32> {
+    let (op, _) = graph.producer(value).filter(|(op, _)| graph.op(*op).is("DequantizeLinear"))?;
+    let scale = graph.constant(graph.input(op, 1)?)?.to_f32()?;
+    (scale.len() == 1).then(|| scale[0])
 }
 
 /// The quantizer with a scale under which a bias of this size fits into int32.

@@ -207,3 +207,29 @@ fn samples_do_not_see_each_other() {
         assert_eq!(seen[0].floats, [1.0, 2.0, 4.0, 6.0, 9.0, 12.0], "sample {index}");
     }
 }
+
+/// A model of so many nodes is run in pieces; values pass from each to later ones, and taps are in all of them.
+#[test]
+fn a_large_model_runs_in_pieces() {
+    const NODES: usize = 1800;
+    let mut sketch = Sketch::new(17);
+    let x = sketch.floats("x", &[2]);
+    let one = sketch.constant("one", Tensor::new(vec![2], vec![1.0f32, 2.0]));
+    let mut sums = vec![x];
+    for i in 0..NODES {
+        // Every second one is no sum with a constant, which tract would add up.
+        let other = if i % 2 == 0 { one } else { x };
+        let (_, next) = sketch.plain("Add", &[sums[i], other], &format!("sum{i}"));
+        sums.push(next);
+    }
+    let (_, far) = sketch.plain("Sub", &[sums[NODES], sums[1]], "far");
+    sketch.output(far);
+    let model = sketch.model();
+    let taps = [sums[1], sums[600], sums[NODES], far];
+    let seen = run(&model, &taps, vec![(x, Tensor::new(vec![2], vec![1.0f32, -3.0]))]);
+    let sum = |i: usize| [1.0, -3.0].map(|x: f32| x * (1 + i / 2) as f32).into_iter().zip([1.0, 2.0]);
+    let sum = |i: usize| sum(i).map(|(x, one): (f32, f32)| x + one * i.div_ceil(2) as f32).collect::<Vec<f32>>();
+    let far: Vec<f32> = sum(NODES).iter().zip(sum(1)).map(|(a, b)| a - b).collect();
+    let expected = [sum(1), sum(600), sum(NODES), far];
+    assert!(seen.iter().zip(expected).all(|(seen, expected)| seen.floats == expected), "{seen:?}");
+}

@@ -58,6 +58,10 @@ impl Scene {
         (id, outputs)
     }
 
+    pub(crate) fn builder_mut(&mut self) -> &mut Builder {
+        &mut self.builder
+    }
+
     pub(crate) fn finish(mut self) -> Graph {
         if let Some(value) = self.last {
             let declared = Declared { value, value_type: ValueType::Unknown, carried: Carried::default() };

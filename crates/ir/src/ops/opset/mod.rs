@@ -96,7 +96,7 @@ pub fn convert(model: &mut Model, to: i64) -> Result<(), ConvertError> {
 }
 
 /// The graph in a newer version; as it is where it has that or a newer one.
-fn raised(graph: &Graph, to: i64) -> Result<Graph, ConvertError> {
+pub(crate) fn raised(graph: &Graph, to: i64) -> Result<Graph, ConvertError> {
     let from = graph.opset();
     let mut raised = graph.clone();
     for version in from + 1..=to {
