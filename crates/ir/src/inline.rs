@@ -181,7 +181,7 @@ mod tests {
 
     fn function(name: &str, body: Graph) -> Function {
         let (domain, overload) = ("my".to_owned(), String::new());
-        Function { domain, name: name.to_owned(), overload, body, encoded: Carried::default() }
+        Function { domain, name: name.to_owned(), overload, body, defaults: Vec::new(), encoded: Carried::default() }
     }
 
     fn model(graph: Graph, functions: Vec<Function>) -> Model {
