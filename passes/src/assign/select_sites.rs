@@ -274,7 +274,7 @@ fn choose(
     for candidate in candidates {
         match rules.get(&candidate.kind) {
             _ if quantized.has(cx.graph(), candidate) => left.push((candidate.clone(), QUANTIZED)),
-            Some(rule) if rule.placement != Placement::Inputs && writes_codes(cx.graph(), candidate, quantized) => {
+            Some(_) if candidate.weight.is_none() && writes_codes(cx.graph(), candidate, quantized) => {
                 left.push((candidate.clone(), QUANTIZED));
             }
             _ if !candidate.is_float32(cx.graph()) => {
@@ -288,8 +288,12 @@ fn choose(
             }
             Some(rule) => chosen.push(Chosen {
                 candidate: candidate.clone(),
-                // Where activations stay float there is no chain to join.
-                placement: if weight_only { Placement::Inputs } else { rule.placement },
+                // Where activations stay float there is no chain to join, and where the output becomes codes it is joined.
+                placement: if weight_only || writes_codes(cx.graph(), candidate, quantized) {
+                    Placement::Inputs
+                } else {
+                    rule.placement
+                },
                 absorbs: rule.absorbs.clone(),
             }),
         }
@@ -466,6 +470,16 @@ mod tests {
     #[test]
     fn opset_12() {
         check!("select-sites/opset_12");
+    }
+
+    #[test]
+    fn partly_quantized() {
+        check!("select-sites/partly_quantized");
+    }
+
+    #[test]
+    fn quantized() {
+        check_declined!("select-sites/quantized", "quantized: it stays as it is, which is quantized already");
     }
 
     #[test]
