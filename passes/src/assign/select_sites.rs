@@ -294,9 +294,7 @@ fn choose(
         let weight_only = selected.own(candidate.op).bits(cx.settings.bits).activation.is_none();
         match (rule_of(rules, candidate.kind), selected.leaves_float(candidate.op)) {
             _ if quantized.has(cx.graph(), candidate) => left.push((candidate.clone(), QUANTIZED)),
-            (Some(rule), _)
-                if rule.placement != Placement::Inputs && writes_codes(cx.graph(), candidate, quantized) =>
-            {
+            (Some(_), _) if candidate.weight.is_none() && writes_codes(cx.graph(), candidate, quantized) => {
                 left.push((candidate.clone(), QUANTIZED));
             }
             _ if !candidate.is_float32(cx.graph()) => {
@@ -313,8 +311,12 @@ fn choose(
             }
             (Some(rule), None) => chosen.push(Chosen {
                 candidate: candidate.clone(),
-                // Where activations stay float there is no chain to join.
-                placement: if weight_only { Placement::Inputs } else { rule.placement },
+                // Where activations stay float there is no chain to join, and where the output becomes codes it is joined.
+                placement: if weight_only || writes_codes(cx.graph(), candidate, quantized) {
+                    Placement::Inputs
+                } else {
+                    rule.placement
+                },
                 absorbs: rule.absorbs.clone(),
             }),
         }
@@ -427,6 +429,16 @@ mod tests {
     #[test]
     fn opset_12() {
         check!("select-sites/opset_12");
+    }
+
+    #[test]
+    fn partly_quantized() {
+        check!("select-sites/partly_quantized");
+    }
+
+    #[test]
+    fn quantized() {
+        check_declined!("select-sites/quantized", "quantized: it stays as it is, which is quantized already");
     }
 
     #[test]

@@ -210,6 +210,11 @@ mod tests {
     }
 
     #[test]
+    fn partly_quantized() {
+        check!("legalize/partly_quantized");
+    }
+
+    #[test]
     fn per_tensor() {
         check!("legalize/per_tensor");
     }
