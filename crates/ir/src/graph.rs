@@ -498,6 +498,38 @@ impl Graph {
         }
     }
 
+    /// Keeps only what these values need, and makes them the graph's outputs.
+    pub fn restrict(&mut self, outputs: &[ValueId]) {
+        let mut needed = vec![false; self.id_bound()];
+        let mut stack = outputs.to_vec();
+        while let Some(value) = stack.pop() {
+            if std::mem::replace(&mut needed[value.index()], true) {
+                continue;
+            }
+            if let Some((op, _)) = self.producer(value)
+                && !std::mem::replace(&mut needed[op.index()], true)
+            {
+                stack.extend(self.inputs_of(op).into_iter().flatten().chain(self.captures_of(op)));
+                // Outputs that nobody needs are still written.
+                for output in self.outputs_of(op).into_iter().flatten() {
+                    needed[output.index()] = true;
+                }
+            }
+        }
+        for op in self.op_ids().filter(|op| !needed[op.index()]).collect::<Vec<_>>() {
+            self.remove_op(op);
+        }
+        self.inputs.retain(|input| needed[input.value.index()]);
+        for value in self.values().filter(|value| !needed[value.index()]).collect::<Vec<_>>() {
+            self.remove_value(value);
+        }
+        let declare = |&value: &ValueId| {
+            let value_type = self.value(value).value_type.clone();
+            Declared { value, value_type, carried: Carried::default() }
+        };
+        self.outputs = outputs.iter().map(declare).collect();
+    }
+
     /// Learns the type of a value, as inference found it; what the file declares is written as it stands.
     pub fn set_type(&mut self, value: ValueId, tensor_type: TensorType) {
         self.value_mut(value).value_type = ValueType::Tensor(tensor_type);

@@ -2,6 +2,8 @@
 
 pub mod evaluator;
 pub mod facts;
+pub mod fake;
+pub mod overlay;
 pub mod plan;
 pub mod site;
 pub mod target;
@@ -11,6 +13,9 @@ pub use evaluator::{
     sweep,
 };
 pub use facts::{Carry, ChannelAxis, Fact, Facts, Needs, Statistic};
+pub use fake::Misfit;
+pub use onnxq_numerics::Uniform;
+pub use overlay::{Mark, Overlaid, OverlayError, overlay};
 pub use plan::{Declined, Entry, Granularity, Plan, Quantizer, Scheme};
 pub use site::Site;
 pub use target::{BiasForm, Bits, OperatorKind, Placement, Target};
