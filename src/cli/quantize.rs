@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use onnxq_engine::Tract;
 use onnxq_ir::{Graph, Model, Origin};
 use onnxq_passes::{Exclude, ExcludeRule, Settings};
 use onnxq_plan::EngineError;
@@ -12,6 +11,7 @@ use super::args::{DataArgs, QuantizeArgs};
 use super::{note, say};
 use crate::data::{DataOptions, Preprocess};
 use crate::driver::{self, Done, Job};
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::onnx::output::Destination;
 use crate::onnx::{self, ExternalData, WriteOptions, Written};
@@ -116,23 +116,25 @@ fn quantize(
     {
         note(&format!("--samples {wanted}: the data has only {}", samples.len()));
     }
+    let name = args.input.as_deref().unwrap_or(Path::new("")).display().to_string();
     let as_read = model.graph.clone();
     let open = |_: &Model| match &calibration {
         Some(samples) => Ok(samples.clone()),
         None => synthesized(&as_read, &shapes, args),
     };
+    let engine = args.data.engine.load()?;
     let progress: &dyn Progress = if args.quiet || args.json { &Silent } else { &Terminal };
     let job = Job {
         recipe,
         target,
         settings,
-        evaluator: &Tract,
+        evaluator: &*engine,
         calibration: &open,
         evaluation: evaluation.as_ref(),
         threads: threads(&args.data),
         progress,
     };
-    driver::run(model, &job).map_err(|error| advise(error, args, &as_read))
+    driver::run(model, &job).map_err(|error| advise(error, args, &as_read).in_model(&name))
 }
 
 /// How many samples are made up where none are given.
@@ -148,8 +150,16 @@ fn synthesized(graph: &Graph, shapes: &BTreeMap<String, Vec<usize>>, args: &Quan
     Ok(Samples::synthesized(crate::data::synthesize(&specs, count)?, values))
 }
 
-/// Where inputs are made up, a failure of the engine may be their fault; that it lacks an operator never is.
+/// Where inputs are made up, a failure of the engine may be their fault; that it lacks an operator never is. What the
+/// built-in engine can't do the other one may.
 fn advise(error: Error, args: &QuantizeArgs, graph: &Graph) -> Error {
+    let error = match error {
+        Error::Engine { source, advice } if args.data.engine == Engine::Tract => {
+            let advice = format!("{advice}; onnxruntime may run the model: `--engine ort`");
+            Error::Engine { source, advice }
+        }
+        other => other,
+    };
     match error {
         Error::Engine { source, advice }
             if args.data.calib.is_none() && !matches!(source, EngineError::Unsupported { .. }) =>

@@ -5,6 +5,7 @@
 
 mod arrays;
 mod determinism;
+mod engine_ort;
 mod errors;
 mod lists;
 mod models;

@@ -3,8 +3,8 @@
 use onnxq_ir::{Data, Element, ElementType, Tensor};
 use onnxq_plan::Elements;
 use ort::session::SessionInputValue;
-use ort::value::{PrimitiveTensorElementType, TensorElementType};
 use ort::value::DynValue;
+use ort::value::{PrimitiveTensorElementType, TensorElementType};
 
 /// A tensor as ONNX Runtime has it: one copy. `Err` says what it lacks.
 pub(crate) fn to_ort(tensor: &Tensor) -> Result<SessionInputValue<'static>, String> {
