@@ -22,7 +22,8 @@ const ARROWS: [(&str, &[&str]); 8] = [
 /// Where tests may use more: passes are checked by execution.
 const ARROWS_OF_TESTS: [(&str, &str); 1] = [("onnxq-passes", "onnxq-engine")];
 /// A crate, the packages that may depend on it, and the folders whose code may name it.
-const ROOMS: [(&str, &[&str], &[&str]); 3] = [
+const ROOMS: [(&str, &[&str], &[&str]); 4] = [
+    ("ort", &["onnxq-engine-ort"], &["crates/engine-ort/", "src/engine.rs"]),
     ("tract", &["onnxq-engine"], &["crates/engine/"]),
     ("prost", &["onnxq"], &["src/onnx/"]),
     ("prost_build", &["xtask"], &["xtask/"]),
