@@ -150,11 +150,21 @@ fn synthesized(graph: &Graph, shapes: &BTreeMap<String, Vec<usize>>, args: &Quan
     Ok(Samples::synthesized(crate::data::synthesize(&specs, count)?, values))
 }
 
+/// Whether ONNX Runtime may do what tract can't.
+fn may_run_elsewhere(error: &EngineError, args: &QuantizeArgs) -> bool {
+    let is_standard = |op_type: &str| !op_type.contains('.') || op_type.starts_with("com.microsoft.");
+    args.data.engine == Engine::Tract
+        && match error {
+            EngineError::Unsupported { operators, .. } => operators.iter().all(|it| is_standard(&it.op_type)),
+            EngineError::Prepare { .. } | EngineError::Run { .. } => args.data.calib.is_some(),
+        }
+}
+
 /// Where inputs are made up, a failure of the engine may be their fault; that it lacks an operator never is. What the
 /// built-in engine can't do the other one may.
 fn advise(error: Error, args: &QuantizeArgs, graph: &Graph) -> Error {
     let error = match error {
-        Error::Engine { source, advice } if args.data.engine == Engine::Tract => {
+        Error::Engine { source, advice } if may_run_elsewhere(&source, args) => {
             let advice = format!("{advice}; onnxruntime may run the model: `--engine ort`");
             Error::Engine { source, advice }
         }
