@@ -633,3 +633,30 @@ impl Builder {
         self.graph
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::op::Op;
+    use crate::ops::testing::{Scene, listing};
+    use crate::tensor::Tensor;
+    use crate::verify::verify;
+
+    #[test]
+    fn a_restricted_graph_has_what_its_outputs_need() {
+        let mut scene = Scene::new(17);
+        let (x, unread) = (scene.input("x"), scene.input("unread"));
+        let w = scene.constant("w", Tensor::new(vec![], vec![2.0f32]));
+        let unused = scene.constant("unused", Tensor::new(vec![], vec![3.0f32]));
+        let (_, product) = scene.op(Op::new("", "Mul", vec![]).named("mul"), &[x, w], "product");
+        let parts = scene.op_with(Op::new("", "Split", vec![]).named("split"), &[Some(product)], &["a", "b"]).1;
+        scene.op(Op::new("", "Add", vec![]).named("add"), &[parts[0], unused], "sum");
+        scene.op(Op::new("", "Neg", vec![]).named("neg"), &[unread], "negated");
+        let mut graph = scene.finish();
+        graph.restrict(&[parts[1], product]);
+        assert_eq!(verify(&graph), []);
+        assert_eq!(listing(&graph), ["mul: product = Mul(x, w)", "split: a, b = Split(product)"]);
+        assert_eq!(graph.inputs().iter().map(|input| input.value).collect::<Vec<_>>(), [x]);
+        assert_eq!(graph.outputs().iter().map(|output| output.value).collect::<Vec<_>>(), [parts[1], product]);
+        assert_eq!(graph.initializers(), [w]);
+    }
+}
