@@ -26,6 +26,14 @@ pub enum Error {
         /// What still works.
         advice: String,
     },
+    /// The engine can't run a model that is known by a name.
+    #[error("{model}: {error}")]
+    Model {
+        /// The model's path.
+        model: String,
+        /// What went wrong.
+        error: Box<Error>,
+    },
     /// A recipe, target, preprocessing or file of statistics is unknown or malformed.
     #[error("{kind} `{name}`: {reason}")]
     Definition {
@@ -81,6 +89,14 @@ impl Error {
     pub(crate) fn in_definition(self, given: &str) -> Self {
         match self {
             Self::Definition { kind, reason, .. } => Self::Definition { kind, name: given.to_owned(), reason },
+            other => other,
+        }
+    }
+
+    /// The same, where it is the engine's, with the model that it is about.
+    pub(crate) fn in_model(self, path: &str) -> Self {
+        match self {
+            Self::Engine { .. } => Self::Model { model: path.to_owned(), error: Box::new(self) },
             other => other,
         }
     }

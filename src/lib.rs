@@ -8,6 +8,7 @@ pub mod data;
 #[cfg(test)]
 mod docs;
 pub mod driver;
+pub mod engine;
 pub mod error;
 pub mod lint;
 pub mod measure;

@@ -9,19 +9,21 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Which packages of ours a package may use: those below it.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("onnxq-numerics", &[]),
     ("onnxq-ir", &["onnxq-numerics"]),
     ("onnxq-plan", &["onnxq-numerics", "onnxq-ir"]),
     ("onnxq-engine", &["onnxq-numerics", "onnxq-ir", "onnxq-plan"]),
+    ("onnxq-engine-ort", &["onnxq-ir", "onnxq-plan"]),
     ("onnxq-passes", &["onnxq-numerics", "onnxq-ir", "onnxq-plan"]),
-    ("onnxq", &["onnxq-numerics", "onnxq-ir", "onnxq-plan", "onnxq-engine", "onnxq-passes"]),
+    ("onnxq", &["onnxq-numerics", "onnxq-ir", "onnxq-plan", "onnxq-engine", "onnxq-engine-ort", "onnxq-passes"]),
     ("xtask", &[]),
 ];
 /// Where tests may use more: passes are checked by execution.
 const ARROWS_OF_TESTS: [(&str, &str); 1] = [("onnxq-passes", "onnxq-engine")];
 /// A crate, the packages that may depend on it, and the folders whose code may name it.
-const ROOMS: [(&str, &[&str], &[&str]); 3] = [
+const ROOMS: [(&str, &[&str], &[&str]); 4] = [
+    ("ort", &["onnxq-engine-ort"], &["crates/engine-ort/", "src/engine.rs"]),
     ("tract", &["onnxq-engine"], &["crates/engine/"]),
     ("prost", &["onnxq"], &["src/onnx/"]),
     ("prost_build", &["xtask"], &["xtask/"]),

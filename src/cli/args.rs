@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use onnxq_passes::{Storage, Threshold};
 use onnxq_plan::Bits;
 
+use crate::engine::Engine;
 use crate::lint::Version;
 
 const EXAMPLES: &str = "\
@@ -156,6 +157,9 @@ pub(crate) struct DataArgs {
     /// Threads [default: as many as the process may use]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// What runs the model while it is observed and measured
+    #[arg(long, value_enum, default_value_t, value_name = "NAME")]
+    pub(crate) engine: Engine,
     /// Shape of an input that the model leaves open, such as images=1,3,640,640 or images:1x3x640x640
     #[arg(long, value_name = "NAME=SHAPE")]
     pub(crate) input_shape: Vec<String>,

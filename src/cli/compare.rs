@@ -1,10 +1,10 @@
 //! `onnxq compare A B --calib DATA`: how far B's outputs are from A's.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
-use onnxq_engine::Tract;
 use onnxq_ir::{Graph, Origin, ValueId};
-use onnxq_plan::{EngineError, Evaluator as _, Request, Sample};
+use onnxq_plan::{EngineError, Request, Sample};
 
 use super::args::CompareArgs;
 use super::quantize::{data_options, input_shapes, threads};
@@ -50,8 +50,15 @@ fn measure(args: &CompareArgs) -> Result<Quality, Error> {
     };
     let (of_reference, of_other): (Vec<ValueId>, Vec<ValueId>) =
         pairs.iter().map(|pair| (pair.reference, pair.other)).unzip();
-    let a = Tract.prepare(&Request { model: &reference, plan: None, taps: &of_reference }).map_err(advice)?;
-    let b = Tract.prepare(&Request { model: &other, plan: None, taps: &of_other }).map_err(advice)?;
+    let engine = args.data.engine.load()?;
+    let of = |path: &Path| {
+        let model = path.display().to_string();
+        move |source| advice(source).in_model(&model)
+    };
+    let request = Request { model: &reference, plan: None, taps: &of_reference };
+    let a = engine.prepare(&request).map_err(of(&args.reference))?;
+    let request = Request { model: &other, plan: None, taps: &of_other };
+    let b = engine.prepare(&request).map_err(of(&args.other))?;
     // Inputs are matched by name.
     let translate = |sample: &Sample| Sample {
         index: sample.index,

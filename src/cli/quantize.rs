@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use onnxq_engine::Tract;
 use onnxq_ir::{Graph, Model, Origin};
 use onnxq_passes::{Selection, Settings, Threshold};
 use onnxq_plan::EngineError;
@@ -13,6 +12,7 @@ use super::args::{DataArgs, IoArg, QuantizeArgs};
 use super::{note, places, say};
 use crate::data::{DataOptions, Preprocess};
 use crate::driver::{self, Done, Job, Measured};
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::lint::{Kernels, Lint};
 use crate::onnx::{self, ExternalData, WriteOptions, Written};
@@ -126,6 +126,7 @@ fn quantize(
     {
         note(&format!("--samples {wanted}: the data has only {}", samples.len()));
     }
+    let name = args.input.as_deref().unwrap_or(Path::new("")).display().to_string();
     let as_read = model.graph.clone();
     let open = |_: &Model| match &calibration {
         Some(samples) => Ok(samples.clone()),
@@ -133,19 +134,20 @@ fn quantize(
     };
     let statistics = statistics(args, &model)?.map(RefCell::new);
     let lacking = if args.stats.is_some() && calibration.is_none() { Lacking::Refuse } else { Lacking::Observe };
+    let engine = args.data.engine.load()?;
     let progress: &dyn Progress = if args.quiet || args.json { &Silent } else { &Terminal };
     let job = Job {
         recipe,
         target,
         settings,
-        evaluator: &Tract,
+        evaluator: &*engine,
         calibration: &open,
         evaluation: evaluation.as_ref(),
         kept: statistics.as_ref().map(|statistics| Kept { statistics, lacking }),
         threads: threads(&args.data),
         progress,
     };
-    let done = driver::run(model, &job).map_err(|error| advise(error, args, &as_read))?;
+    let done = driver::run(model, &job).map_err(|error| advise(error, args, &as_read).in_model(&name))?;
     if let (Some(path), Some(statistics)) = (&args.save_stats, &statistics) {
         save(&statistics.borrow(), path, args)?;
     }
@@ -183,8 +185,26 @@ fn synthesized(graph: &Graph, shapes: &BTreeMap<String, Vec<usize>>, args: &Quan
     Ok(Samples::synthesized(crate::data::synthesize(&specs, count)?, values))
 }
 
-/// Where inputs are made up, a failure of the engine may be their fault; that it lacks an operator never is.
+/// Whether ONNX Runtime may do what tract can't.
+fn may_run_elsewhere(error: &EngineError, args: &QuantizeArgs) -> bool {
+    let is_standard = |op_type: &str| !op_type.contains('.') || op_type.starts_with("com.microsoft.");
+    args.data.engine == Engine::Tract
+        && match error {
+            EngineError::Unsupported { operators, .. } => operators.iter().all(|it| is_standard(&it.op_type)),
+            EngineError::Prepare { .. } | EngineError::Run { .. } => args.data.calib.is_some(),
+        }
+}
+
+/// Where inputs are made up, a failure of the engine may be their fault; that it lacks an operator never is. What the
+/// built-in engine can't do the other one may.
 fn advise(error: Error, args: &QuantizeArgs, graph: &Graph) -> Error {
+    let error = match error {
+        Error::Engine { source, advice } if may_run_elsewhere(&source, args) => {
+            let advice = format!("{advice}; onnxruntime may run the model: `--engine ort`");
+            Error::Engine { source, advice }
+        }
+        other => other,
+    };
     match error {
         Error::Engine { source, advice }
             if args.data.calib.is_none() && !matches!(source, EngineError::Unsupported { .. }) =>

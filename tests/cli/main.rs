@@ -6,6 +6,7 @@
 mod arrays;
 mod defects;
 mod determinism;
+mod engine_ort;
 mod errors;
 mod io;
 mod lint;

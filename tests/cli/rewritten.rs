@@ -21,8 +21,11 @@ const CASES: &[Case] = &[
         r#"<ir_version: 8, opset_import: ["" : 17, "own" : 1]>
 functions (float[N, 3] x) => (float[N, 3] y) {
   a = own.Bent <slope = 0.3> (x)
-  y = own.Both (a, x)
+  s = own.Soft (a)
+  y = own.Both (s, x)
 }
+<domain: "own", opset_import: ["" : 17]>
+Soft <slope: float = 0.4> (a) => (b) { b = LeakyRelu <alpha: float = @slope> (a) }
 <domain: "own", opset_import: ["" : 17]>
 Bent <slope> (a) => (b) { b = LeakyRelu <alpha: float = @slope> (a) }
 <domain: "own", opset_import: ["" : 17, "own" : 1]>

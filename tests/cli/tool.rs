@@ -82,7 +82,19 @@ impl Folder {
 
     /// Runs the tool; the words of the command line are separated by single spaces.
     pub(crate) fn run(&self, words: &str) -> Outcome {
-        let output = self.command(words).output().expect("the binary starts");
+        Self::outcome(words, self.command(words))
+    }
+
+    /// The same with an environment variable set.
+    #[cfg(feature = "ort")]
+    pub(crate) fn run_where(&self, (variable, value): (&str, &Path), words: &str) -> Outcome {
+        let mut command = self.command(words);
+        command.env(variable, value);
+        Self::outcome(words, command)
+    }
+
+    fn outcome(words: &str, mut command: Command) -> Outcome {
+        let output = command.output().expect("the binary starts");
         Outcome {
             words: words.to_owned(),
             code: output.status.code(),

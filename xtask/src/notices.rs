@@ -94,7 +94,8 @@ pub(crate) fn generate() -> Result<Generated, Error> {
 pub(crate) fn metadata() -> Result<Metadata, Error> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", PLATFORM])
+        // With all that a build may contain.
+        .args(["metadata", "--format-version", "1", "--locked", "--features", "ort", "--filter-platform", PLATFORM])
         .current_dir(root())
         .output()
         .map_err(Error::RunCargo)?;

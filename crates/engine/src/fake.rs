@@ -1,14 +1,12 @@
-//! The operator that stands at a site in a simulation: quantizes and dequantizes in place, with the kernels of
-//! `onnxq-numerics`.
+//! The operator that stands at a site in a simulation: quantizes and dequantizes in place.
 
 use std::sync::Arc;
 
-use onnxq_numerics::fake_channels;
 use onnxq_plan::Quantizer;
 use tract_onnx::tract_core::internal::{
     AxesMapping, AxisChangeConsequence, AxisOp, DatumTypeExt, EvalContext, EvalOp, InOut, IntoTValue, IntoTensor, Op,
     OutletId, SpecialOps, StaticName, TValue, TVec, TractResult, TypedFact, TypedModel, TypedNode, TypedOp, args_1,
-    as_op, ensure, op_as_typed_op, op_out_of_plan, tvec,
+    as_op, op_as_typed_op, op_out_of_plan, tvec,
 };
 use tract_onnx::tract_hir::infer::{InferenceResult, Solver, TensorProxy, check_input_arity, check_output_arity};
 use tract_onnx::tract_hir::internal::Expansion;
@@ -61,7 +59,7 @@ impl EvalOp for Fake {
         let mut tensor = input.into_tensor();
         let shape: TVec<usize> = tensor.shape().into();
         let mut view = tensor.try_as_plain_ram_mut()?;
-        quantize(&self.quantizer, &shape, view.as_slice_mut::<f32>()?)?;
+        self.quantizer.fake(&shape, view.as_slice_mut::<f32>()?)?;
         Ok(tvec!(tensor.into_tvalue()))
     }
 }
@@ -108,67 +106,5 @@ impl Expansion for Fake {
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
         model.wire_node(prefix, self.clone(), inputs)
-    }
-}
-
-/// Replaces the elements of a tensor of this shape by their levels.
-pub(crate) fn quantize(quantizer: &Quantizer, shape: &[usize], values: &mut [f32]) -> TractResult<()> {
-    match quantizer {
-        Quantizer::Tensor(uniform) => uniform.fake(values),
-        Quantizer::Log(log) => log.fake(values),
-        Quantizer::Channels { axis, channels } => {
-            let size = shape.get(*axis).copied();
-            ensure!(
-                size == Some(channels.len()),
-                "a quantizer of {} channels on axis {axis} does not fit shape {shape:?}",
-                channels.len()
-            );
-            fake_channels(values, channels, shape[axis + 1..].iter().product());
-        }
-        Quantizer::Bias(scales) => {
-            ensure!(
-                scales.len() == 1 || shape.last() == Some(&scales.len()),
-                "a bias quantizer of {} scales does not fit shape {shape:?}",
-                scales.len()
-            );
-            for (value, scale) in values.iter_mut().zip(scales.iter().cycle()) {
-                *value = bias_level(*value, *scale);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The level of a bias: the int32 code `rne(b / s)`, saturated, times `s`, each step in float32 as QuantizeLinear and
-/// DequantizeLinear define it.
-fn bias_level(bias: f32, scale: f32) -> f32 {
-    (bias / scale).round_ties_even() as i32 as f32 * scale
-}
-
-#[cfg(test)]
-mod tests {
-    use onnxq_numerics::{IntFormat, Uniform};
-
-    use super::*;
-
-    #[test]
-    fn channels_lie_along_their_axis() {
-        let channels: Vec<Uniform> =
-            [0.5, 1.0].into_iter().map(|scale| Uniform::new(IntFormat::S8, scale, 0).unwrap()).collect();
-        let mut values = vec![0.3, 1.2, 0.3, 1.2, -0.7, 200.0, -0.7, 200.0];
-        quantize(&Quantizer::Channels { axis: 1, channels: channels.clone() }, &[2, 2, 2], &mut values).unwrap();
-        assert_eq!(values, [0.5, 1.0, 0.0, 1.0, -0.5, 63.5, -1.0, 127.0]);
-        assert!(quantize(&Quantizer::Channels { axis: 0, channels }, &[3, 1], &mut [0.0; 3]).is_err());
-    }
-
-    #[test]
-    fn a_bias_saturates_at_int32() {
-        let mut values = [0.26, 0.25, -0.75, 1e12, f32::NEG_INFINITY];
-        quantize(&Quantizer::Bias(vec![0.5]), &[5], &mut values).unwrap();
-        assert_eq!(values, [0.5, 0.0, -1.0, 1_073_741_824.0, -1_073_741_824.0]);
-        let mut values = [0.26, 0.26];
-        quantize(&Quantizer::Bias(vec![0.5, 0.25]), &[2], &mut values).unwrap();
-        assert_eq!(values, [0.5, 0.25]);
-        assert!(quantize(&Quantizer::Bias(vec![1.0, 2.0, 3.0]), &[2], &mut values).is_err());
     }
 }

@@ -5,11 +5,11 @@
 //! it looks at them.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use onnxq_ir::{Graph, Model, Op, ValueId, ops};
 use onnxq_plan::Quantizer;
-use rustc_hash::FxHashMap;
 use tract_onnx::tract_hir::internal::{InferenceOp, expand};
 
 use crate::fake::Fake;
@@ -64,13 +64,13 @@ pub(crate) struct Marked<'a> {
     /// What each marker stands for, by the value that it writes.
     pub markers: Vec<(ValueId, Marker)>,
     /// Where a value goes by another one, because all who read it see it quantized.
-    pub renamed: FxHashMap<ValueId, ValueId>,
+    pub renamed: BTreeMap<ValueId, ValueId>,
 }
 
 impl<'a> Marked<'a> {
     /// The graph as it is.
     pub(crate) fn float(graph: &'a Graph) -> Self {
-        Self { graph: Cow::Borrowed(graph), markers: Vec::new(), renamed: FxHashMap::default() }
+        Self { graph: Cow::Borrowed(graph), markers: Vec::new(), renamed: BTreeMap::new() }
     }
 
     /// Brings the graph into the form in which it is handed over: recognised operators in ONNX's own spelling, what tract

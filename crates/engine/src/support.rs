@@ -312,6 +312,9 @@ fn wrong_form(graph: &Graph, id: OpId) -> Option<String> {
     let reads = |slot: usize| slot < op.input_arity() && graph.input(id, slot).is_some();
     match op.op_type() {
         "LSTM" | "GRU" | "RNN" => wrong_cell(op),
+        "Resize" if rounds_aligned_size(graph, id) => {
+            Some("with corners aligned to a size that is no whole number".to_owned())
+        }
         "Swish" if float(op, "alpha").is_some_and(|alpha| alpha != 1.0) => Some("with alpha other than 1".to_owned()),
         "SpaceToDepth" if text(op, "mode") == Some("CRD") => Some("with mode `CRD`".to_owned()),
         "Attention" if reads(4) || reads(5) || reads(6) => Some("with past keys and values".to_owned()),
@@ -341,6 +344,19 @@ fn wrong_form(graph: &Graph, id: OpId) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Whether a Resize aligns corners to sizes that its scales do not make whole: tract rounds them before it aligns.
+fn rounds_aligned_size(graph: &Graph, id: OpId) -> bool {
+    if text(graph.op(id), "coordinate_transformation_mode") != Some("align_corners") {
+        return false;
+    }
+    let constant = |slot| onnxq_ir::ops::constant_tensor(graph, graph.input(id, slot)?);
+    let dims = graph.input(id, 0).and_then(|x| graph.tensor_type(x)?.shape);
+    let (Some(scales), Some(dims)) = (constant(2), dims) else { return false };
+    let sizes = scales.to_f32().unwrap_or_default();
+    let mut sizes = sizes.iter().zip(&dims).filter_map(|(scale, dim)| Some(scale * dim.known()? as f32));
+    sizes.any(|size| size.fract() != 0.0)
 }
 
 /// tract takes every direction but `bidirectional` for `forward`, and ignores what else a cell may say.

@@ -506,6 +506,38 @@ impl Graph {
         }
     }
 
+    /// Keeps only what these values need, and makes them the graph's outputs.
+    pub fn restrict(&mut self, outputs: &[ValueId]) {
+        let mut needed = vec![false; self.id_bound()];
+        let mut stack = outputs.to_vec();
+        while let Some(value) = stack.pop() {
+            if std::mem::replace(&mut needed[value.index()], true) {
+                continue;
+            }
+            if let Some((op, _)) = self.producer(value)
+                && !std::mem::replace(&mut needed[op.index()], true)
+            {
+                stack.extend(self.inputs_of(op).into_iter().flatten().chain(self.captures_of(op)));
+                // Outputs that nobody needs are still written.
+                for output in self.outputs_of(op).into_iter().flatten() {
+                    needed[output.index()] = true;
+                }
+            }
+        }
+        for op in self.op_ids().filter(|op| !needed[op.index()]).collect::<Vec<_>>() {
+            self.remove_op(op);
+        }
+        self.inputs.retain(|input| needed[input.value.index()]);
+        for value in self.values().filter(|value| !needed[value.index()]).collect::<Vec<_>>() {
+            self.remove_value(value);
+        }
+        let declare = |&value: &ValueId| {
+            let value_type = self.value(value).value_type.clone();
+            Declared { value, value_type, carried: Carried::default() }
+        };
+        self.outputs = outputs.iter().map(declare).collect();
+    }
+
     /// Learns the type of a value, as inference found it; what the file declares is written as it stands.
     pub fn set_type(&mut self, value: ValueId, tensor_type: TensorType) {
         self.value_mut(value).value_type = ValueType::Tensor(tensor_type);
@@ -607,5 +639,32 @@ impl Builder {
         }
         self.graph.foreign_names = foreign;
         self.graph
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::op::Op;
+    use crate::ops::testing::{Scene, listing};
+    use crate::tensor::Tensor;
+    use crate::verify::verify;
+
+    #[test]
+    fn a_restricted_graph_has_what_its_outputs_need() {
+        let mut scene = Scene::new(17);
+        let (x, unread) = (scene.input("x"), scene.input("unread"));
+        let w = scene.constant("w", Tensor::new(vec![], vec![2.0f32]));
+        let unused = scene.constant("unused", Tensor::new(vec![], vec![3.0f32]));
+        let (_, product) = scene.op(Op::new("", "Mul", vec![]).named("mul"), &[x, w], "product");
+        let parts = scene.op_with(Op::new("", "Split", vec![]).named("split"), &[Some(product)], &["a", "b"]).1;
+        scene.op(Op::new("", "Add", vec![]).named("add"), &[parts[0], unused], "sum");
+        scene.op(Op::new("", "Neg", vec![]).named("neg"), &[unread], "negated");
+        let mut graph = scene.finish();
+        graph.restrict(&[parts[1], product]);
+        assert_eq!(verify(&graph), []);
+        assert_eq!(listing(&graph), ["mul: product = Mul(x, w)", "split: a, b = Split(product)"]);
+        assert_eq!(graph.inputs().iter().map(|input| input.value).collect::<Vec<_>>(), [x]);
+        assert_eq!(graph.outputs().iter().map(|output| output.value).collect::<Vec<_>>(), [parts[1], product]);
+        assert_eq!(graph.initializers(), [w]);
     }
 }

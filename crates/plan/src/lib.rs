@@ -3,7 +3,9 @@
 pub mod described;
 pub mod evaluator;
 pub mod facts;
+pub mod fake;
 pub mod held_out;
+pub mod overlay;
 pub mod plan;
 pub mod port;
 pub mod site;
@@ -16,7 +18,10 @@ pub use evaluator::{
     sweep,
 };
 pub use facts::{Carry, ChannelAxis, Fact, Facts, Needs, Statistic};
+pub use fake::Misfit;
 pub use held_out::HeldOut;
+pub use onnxq_numerics::Uniform;
+pub use overlay::{Mark, Overlaid, OverlayError, overlay};
 pub use plan::{Declined, End, Entry, Granularity, Plan, Planned, Quantizer, Scheme};
 pub use port::{Codes, Direction, Port, PortForm};
 pub use site::Site;

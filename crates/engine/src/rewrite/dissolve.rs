@@ -32,13 +32,13 @@ pub(crate) fn dissolve(marked: &mut Marked<'_>, model: &Model, fed: &dyn Fn(Valu
         .collect();
     let Some(&(first, _)) = decided.first() else { return Ok(false) };
     let mut patch = Patch::new(graph, "dissolve", first);
-    for (id, deciders) in &decided {
-        let (values, upstream) = (deciders.values(), Upstream::of(graph, &deciders.values()));
-        // What lies behind another one is not known before that one is dissolved.
-        if decided.iter().any(|(other, _)| upstream.has_op(*other)) {
-            continue;
-        }
-        let known = elements(marked, model, &values, fed);
+    // What lies behind another one is not known before that one is dissolved.
+    let is_ready = |(_, deciders): &&(OpId, Deciders)| {
+        let upstream = Upstream::of(graph, &deciders.values());
+        !decided.iter().any(|(other, _)| upstream.has_op(*other))
+    };
+    let ready: Vec<&(OpId, Deciders)> = decided.iter().filter(is_ready).collect();
+    for ((id, deciders), known) in ready.iter().zip(known(marked, model, &ready, fed)) {
         patch.stand_at(graph, *id);
         match deciders.decide(&known) {
             Some(Decision::Branch(branch)) => _ = take_branch(&mut patch, graph, *id, branch),
@@ -187,20 +187,37 @@ fn is_one_number(graph: &Graph, value: ValueId) -> bool {
     })
 }
 
+/// What is known of the deciders of each: all are asked for at once, or one by one where one of them is in the way.
+fn known(
+    marked: &Marked<'_>,
+    model: &Model,
+    ready: &[&(OpId, Deciders)],
+    fed: &dyn Fn(ValueId) -> Fed,
+) -> Vec<Vec<Option<Tensor>>> {
+    let each: Vec<Vec<ValueId>> = ready.iter().map(|(_, deciders)| deciders.values()).collect();
+    match elements(marked, model, &each.concat(), fed) {
+        Ok(all) => {
+            let mut all = all.into_iter();
+            each.iter().map(|values| all.by_ref().take(values.len()).collect()).collect()
+        }
+        Err(_) => each.iter().map(|values| elements(marked, model, values, fed).unwrap_or_default()).collect(),
+    }
+}
+
 /// The elements of values, where what is fed decides them.
 fn elements(
     marked: &Marked<'_>,
     model: &Model,
     values: &[ValueId],
     fed: &dyn Fn(ValueId) -> Fed,
-) -> Vec<Option<Tensor>> {
+) -> Result<Vec<Option<Tensor>>, Failure> {
     let constants: Vec<_> = values.iter().map(|&value| ops::constant_tensor(&marked.graph, value)).collect();
     if constants.iter().all(Option::is_some) {
-        return constants;
+        return Ok(constants);
     }
-    let found = typed(model, marked, values, fed).unwrap_or_default();
-    let found = found.into_iter().map(|inferred| inferred.and_then(|it| it.constant)).chain(std::iter::repeat(None));
-    constants.into_iter().zip(found).map(|(constant, found)| constant.or(found)).collect()
+    let found = typed(model, marked, values, fed)?;
+    let found = found.into_iter().map(|inferred| inferred.and_then(|it| it.constant));
+    Ok(constants.into_iter().zip(found).map(|(constant, found)| constant.or(found)).collect())
 }
 
 /// The branch's operators in the place of the If.

@@ -3,7 +3,7 @@
 use onnxq_ir::{Attribute, Graph, Op, OpId, Origin, Output, Patch, Tensor, ValueId};
 
 use super::{Cut, integers, plain, slice};
-use crate::support::{int, text};
+use crate::support::{int, node_name, text};
 
 /// The slots of the states that a cell begins with.
 const INITIAL_H: usize = 5;
@@ -45,7 +45,7 @@ pub(super) fn rewrite(patch: &mut Patch, graph: &Graph, id: OpId) -> Option<()> 
     if is_backward {
         inputs[0] = slice(patch, graph, x, &[Cut::backwards(time)], Output::New("reversed".to_owned()));
         let kept = op.attributes().iter().filter(|attribute| attribute.name != "direction").cloned();
-        forward = Op::new("", op.op_type(), kept.collect()).named(op.name());
+        forward = Op::new("", op.op_type(), kept.collect()).named(node_name(graph, id));
         if let Some(Output::Take(_)) = outputs.first() {
             outputs[0] = Output::New("forward".to_owned());
         }

@@ -40,6 +40,21 @@ fn all_lacking_operators_are_listed_at_once() {
 }
 
 #[test]
+fn corners_are_aligned_to_whole_sizes_only() {
+    for (scale, is_refused) in [(1.5, false), (1.7, true)] {
+        let mut sketch = Sketch::new(17);
+        let x = sketch.floats("x", &[1, 1, 2, 12]);
+        let none = sketch.constant("none", Tensor::new(vec![0], Vec::<f32>::new()));
+        let scales = sketch.constant("scales", Tensor::new(vec![4], vec![1.0f32, 1.0, 1.0, scale]));
+        let corners = Attribute::string("coordinate_transformation_mode", "align_corners");
+        let (_, y) = sketch.op(Op::new("", "Resize", vec![corners]), &[x, none, scales], "y");
+        let model = sketch.model();
+        let refused = Tract.prepare(&Request { model: &model, plan: None, taps: &[y] }).is_err();
+        assert_eq!(refused, is_refused, "{scale}");
+    }
+}
+
+#[test]
 fn bodies_are_looked_into() {
     let mut body = Sketch::new(17);
     let (_, y) = body.plain("Det", &[], "inside");
