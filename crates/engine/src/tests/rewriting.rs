@@ -305,6 +305,20 @@ fn negative_amounts_of_a_pad_cut_off() {
 }
 
 #[test]
+fn a_pad_that_wraps_repeats_the_input() {
+    let mut sketch = Sketch::new(19);
+    let x = sketch.floats("x", &[2, 3]);
+    let amounts = sketch.constant("amounts", Tensor::new(vec![4], vec![1i64, 0, 0, 2]));
+    let wrap = vec![Attribute::string("mode", "wrap")];
+    let (_, y) = sketch.op(Op::new("", "Pad", wrap), &[x, amounts], "y");
+    let model = sketch.model();
+    let seen = run(&model, &[y], vec![(x, Tensor::new(vec![2, 3], vec![1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0]))]);
+    assert_eq!(seen[0].shape, [3, 5]);
+    let rows = [[4.0, 5.0, 6.0, 4.0, 5.0], [1.0, 2.0, 3.0, 1.0, 2.0], [4.0, 5.0, 6.0, 4.0, 5.0]];
+    assert_eq!(seen[0].floats, rows.concat());
+}
+
+#[test]
 fn negative_indices_count_from_the_end() {
     let mut sketch = Sketch::new(17);
     let x = sketch.floats("x", &[2, 3]);
