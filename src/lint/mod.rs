@@ -167,7 +167,9 @@ pub fn infer(model: &mut Model) -> usize {
         && model.graph.op_ids().count() <= INFERRED_OPERATORS
         && let Ok(inferred) = Tract.infer(model)
     {
-        inferred.into_iter().for_each(|known| model.graph.set_type(known.value, known.tensor_type));
+        for known in inferred {
+            model.graph.set_type(known.value, known.tensor_type);
+        }
     }
     unknown(model)
 }
