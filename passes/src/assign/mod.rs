@@ -12,5 +12,6 @@ pub(crate) mod minmax;
 pub(crate) mod mse;
 pub(crate) mod output_sites;
 pub(crate) mod percentile;
+pub(crate) mod residual;
 pub(crate) mod select_sites;
 pub(crate) mod without;
