@@ -494,6 +494,52 @@ mod tests {
     }
 
     #[test]
+    fn residual() {
+        check!("select-sites/residual");
+    }
+
+    #[test]
+    fn residual_alone() {
+        check!("select-sites/residual_alone");
+    }
+
+    #[test]
+    fn reduced() {
+        check!("select-sites/reduced");
+    }
+
+    #[test]
+    fn whole() {
+        check!("select-sites/whole");
+    }
+
+    #[test]
+    fn fixed_scales() {
+        check!("select-sites/fixed_scales");
+    }
+
+    #[test]
+    fn float_activations() {
+        check!("select-sites/float_activations");
+    }
+
+    #[test]
+    fn small() {
+        check_declined!(
+            "select-sites/small",
+            "small: it sums over, or gives out, less than the target computes in integers"
+        );
+    }
+
+    #[test]
+    fn no_activations() {
+        check_refused!(
+            "select-sites/no_activations",
+            "target `ort-cuda` has no 8-bit activations; activations stay float there: leave their bits out, such as `--bits w8`"
+        );
+    }
+
+    #[test]
     fn no_such_width() {
         check_refused!(
             "select-sites/no_such_width",

@@ -226,6 +226,16 @@ mod tests {
     }
 
     #[test]
+    fn narrow() {
+        check!("legalize/narrow");
+    }
+
+    #[test]
+    fn moved_input() {
+        check!("legalize/moved_input");
+    }
+
+    #[test]
     fn huge_bias() {
         check_declined!(
             "legalize/huge_bias",
