@@ -149,7 +149,12 @@ fn target() -> Target {
         description: String::new(),
         max_opset: 28,
         kernels: None,
-        activations: TypeRule { signedness: CodeSign::Unsigned, bits: vec![4, 8], symmetry: Symmetry::Affine, least_range: None },
+        activations: TypeRule {
+            signedness: CodeSign::Unsigned,
+            bits: vec![4, 8],
+            symmetry: Symmetry::Affine,
+            least_range: None,
+        },
         weights: WeightRule {
             signedness: CodeSign::Signed,
             bits: vec![4, 8],

@@ -20,4 +20,5 @@ mod round_trip;
 mod runtimes;
 mod simulation;
 mod statistics;
+mod targets;
 mod tool;

@@ -109,7 +109,9 @@ impl Joints {
         let mut inputs = link.candidate.activation_values(graph).map(|(_, value)| self.written.contains(&value));
         let is_read = link.planned.ends.iter().any(|end| self.read.contains(&end.value));
         match link.planned.placement {
-            Placement::Inputs | Placement::Always | Placement::Whole | Placement::WholeShared | Placement::Float => true,
+            Placement::Inputs | Placement::Always | Placement::Whole | Placement::WholeShared | Placement::Float => {
+                true
+            }
             Placement::Residual => {
                 residual::branches(graph, link.candidate.op).any(|branch| self.convolutions.contains(&branch.writer))
             }

@@ -23,7 +23,8 @@ pub(crate) fn is_convolution(kind: OperatorKind) -> bool {
 /// The branches of an addition that a convolution writes, which may add the other one.
 pub(crate) fn branches(graph: &Graph, add: OpId) -> impl Iterator<Item = Branch> + '_ {
     (0..2).filter_map(move |slot| {
-        let value = graph.input(add, slot).filter(|&value| graph.reader_count(value) == 1 && !graph.is_output(value))?;
+        let value =
+            graph.input(add, slot).filter(|&value| graph.reader_count(value) == 1 && !graph.is_output(value))?;
         let (writer, _) = graph.producer(value)?;
         let is_convolution = graph.op(writer).is("Conv") || graph.op(writer).is("ConvTranspose");
         is_convolution.then_some(Branch { slot, writer })
@@ -43,6 +44,7 @@ pub(crate) fn depths(graph: &Graph) -> BTreeMap<OpId, usize> {
 
 /// The slot of the residual operand; none where no convolution could add it.
 pub(crate) fn slot(graph: &Graph, add: OpId, depths: &BTreeMap<OpId, usize>) -> Option<usize> {
-    let deepest = branches(graph, add).max_by_key(|branch| (depths.get(&branch.writer), std::cmp::Reverse(branch.slot)));
+    let deepest =
+        branches(graph, add).max_by_key(|branch| (depths.get(&branch.writer), std::cmp::Reverse(branch.slot)));
     deepest.map(|branch| 1 - branch.slot)
 }
