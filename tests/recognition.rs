@@ -92,8 +92,14 @@ fn target() -> Target {
         description: String::new(),
         max_opset: 28,
         kernels: None,
-        activations: TypeRule { signedness: CodeSign::Unsigned, bits: bits.clone(), symmetry: Symmetry::Affine },
+        activations: TypeRule {
+            signedness: CodeSign::Unsigned,
+            bits: bits.clone(),
+            symmetry: Symmetry::Affine,
+            least_range: None,
+        },
         weights: WeightRule {
+            reduced_to: None,
             packed: vec![4],
             packed_weight_only: vec![4],
             signedness: CodeSign::Signed,

@@ -149,10 +149,16 @@ fn target() -> Target {
         description: String::new(),
         max_opset: 28,
         kernels: None,
-        activations: TypeRule { signedness: CodeSign::Unsigned, bits: vec![4, 8], symmetry: Symmetry::Affine },
+        activations: TypeRule {
+            signedness: CodeSign::Unsigned,
+            bits: vec![4, 8],
+            symmetry: Symmetry::Affine,
+            least_range: None,
+        },
         weights: WeightRule {
             signedness: CodeSign::Signed,
             bits: vec![4, 8],
+            reduced_to: None,
             packed: vec![2, 4],
             packed_weight_only: vec![2, 4],
             symmetry: Symmetry::Symmetric,

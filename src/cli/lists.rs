@@ -55,7 +55,7 @@ fn overview(definitions: &[(&str, &str)]) -> String {
             .ok()
             .and_then(|table| Some(table.get("description")?.as_str()?.to_owned()))
             .unwrap_or_default();
-        let _ = writeln!(text, "{name:<10} {description}");
+        let _ = writeln!(text, "{name:<14} {description}");
     }
     text
 }

@@ -24,16 +24,17 @@ use crate::statistics::{Kept, Lacking, Statistics};
 use crate::{refuse, synthesize, target};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
-    let recipe = recipe(args)?;
+    let mut recipe = recipe(args)?;
     if args.print_recipe {
         say(&toml::to_string(&recipe).map_err(|error| Error::Broken(error.to_string()))?);
         return Ok(());
     }
     let input = args.input.as_deref().ok_or_else(|| Error::Option("give a model".to_owned()))?;
     let target = target::load(&args.target)?;
+    settle_bits(args, &mut recipe, &target);
     let kernels = target.kernels.as_ref().map(|_| Kernels::of(&target)).transpose()?;
     let bits = recipe.bits;
-    target.weight_format(bits.weight).map_err(onnxq_passes::PassError::from)?;
+    target.weight_format(bits).map_err(onnxq_passes::PassError::from)?;
     bits.activation.map(|bits| target.activation_format(bits)).transpose().map_err(onnxq_passes::PassError::from)?;
     places::check(args, input)?;
     let mut model = onnx::read(input)?;
@@ -95,6 +96,19 @@ fn recipe(args: &QuantizeArgs) -> Result<Recipe, Error> {
         recipe.set(assignment)?;
     }
     Ok(recipe)
+}
+
+/// Where the target has no codes for activations, the recipe's own bits are those of weights alone; bits that the user asked
+/// for stay as they are.
+fn settle_bits(args: &QuantizeArgs, recipe: &mut Recipe, target: &onnxq_plan::Target) {
+    let usual = target.usual(recipe.bits);
+    if args.bits.is_some() || recipe.bits == usual || recipe.is_none() {
+        return;
+    }
+    recipe.bits = usual;
+    if !args.quiet {
+        note(&format!("activations stay float on target `{}`: only weights are quantized ({usual})", target.name));
+    }
 }
 
 fn quantize(

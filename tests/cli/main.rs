@@ -24,4 +24,5 @@ mod runtimes;
 mod simulation;
 mod statistics;
 mod tails;
+mod targets;
 mod tool;

@@ -22,8 +22,8 @@ use crate::oracle::Oracle;
 use crate::tool::{Folder, shared, shipped, tell};
 
 /// How far two engines are from one another over all samples.
-struct Distance {
-    sqnr_db: f64,
+pub(crate) struct Distance {
+    pub(crate) sqnr_db: f64,
     /// Share of samples of which every output is equal to 1e-4.
     equal: f64,
     /// Share of samples of the same class.
@@ -31,7 +31,7 @@ struct Distance {
 }
 
 impl Distance {
-    fn between(reference: &[f32], other: &[f32], samples: usize) -> Self {
+    pub(crate) fn between(reference: &[f32], other: &[f32], samples: usize) -> Self {
         assert_eq!(reference.len(), other.len());
         let (mut signal, mut error) = (0.0, 0.0);
         for (&a, &b) in reference.iter().zip(other) {
@@ -66,7 +66,18 @@ pub(crate) fn options(path: PathBuf, samples: usize) -> DataOptions {
 }
 
 /// What the tool does, with the simulated form kept.
-fn quantize(model: &Path, calibration: &Path, (recipe, bits): (&str, &str), exclude: Option<&str>) -> Done {
+fn quantize(model: &Path, calibration: &Path, how: (&str, &str), exclude: Option<&str>) -> Done {
+    quantize_for("ort-cpu", model, calibration, how, exclude)
+}
+
+/// The same for any target.
+pub(crate) fn quantize_for(
+    target: &str,
+    model: &Path,
+    calibration: &Path,
+    (recipe, bits): (&str, &str),
+    exclude: Option<&str>,
+) -> Done {
     let model = read(model).expect("a sound model");
     let samples = Samples::open(&model.graph, &options(calibration.to_owned(), 32)).expect("sound data");
     let mut selection = Selection::new(&model.graph);
@@ -76,7 +87,7 @@ fn quantize(model: &Path, calibration: &Path, (recipe, bits): (&str, &str), excl
     let settings = Settings { bits: bits.parse().expect("bits"), storage: Storage::Int8, selection };
     let job = Job {
         recipe: &Recipe::load(recipe).expect("embedded"),
-        target: &target::load("ort-cpu").expect("embedded"),
+        target: &target::load(target).expect("embedded"),
         settings: &settings,
         evaluator: &Tract,
         calibration: &|_| Ok(samples.clone()),
@@ -103,7 +114,7 @@ pub(crate) fn inputs(model: &Model, samples: &Samples) -> (Vec<usize>, Vec<f32>)
 }
 
 /// The simulated values over all samples, one after the other.
-fn simulate(done: &Done, names: &[&str], samples: &Samples) -> Vec<Vec<f32>> {
+pub(crate) fn simulate(done: &Done, names: &[&str], samples: &Samples) -> Vec<Vec<f32>> {
     let (model, plan) = done.simulated.as_ref().expect("the recipe lowers");
     let taps: Vec<ValueId> =
         names.iter().map(|name| model.graph.find_value(name).expect("a value of that name")).collect();

@@ -1,4 +1,4 @@
-"""What onnx and onnxruntime say of a model: the oracles that the Rust tests ask.
+"""What onnx, onnxruntime and OpenVINO say of a model: the oracles that the Rust tests ask.
 
     target/venv/bin/python tests/python/oracle.py COMMAND ...
 
@@ -58,6 +58,29 @@ def infer(model: str, data: dict[str, np.ndarray], optimization: str, whole: boo
         run.run(outputs, {name: array[i : i + 1] for name, array in feeds.items()}) for i in range(counts.pop())
     ]
     return {name: along_samples([sample[i] for sample in samples]) for i, name in enumerate(outputs)}
+
+
+def command_openvino(args: argparse.Namespace) -> tuple[dict, bool]:
+    """Runs in OpenVINO on the CPU in float32 where the file says nothing else, and counts the types in which the products of
+    the compiled graph are computed."""
+    import openvino
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    model = openvino.Core().compile_model(args.model, "CPU", settings)
+    data = load(args.inputs)
+    names = [port.get_any_name() for port in model.inputs]
+    outputs = [port.get_any_name() for port in model.outputs]
+    runs = [
+        model({name: data[name][i : i + 1] for name in names}).to_tuple() for i in range(len(data[names[0]]))
+    ]
+    np.savez(args.out, **{name: along_samples([np.array(run[i]) for run in runs]) for i, name in enumerate(outputs)})
+    computed: dict[str, dict[str, int]] = {}
+    for node in model.get_runtime_model().get_ops():
+        kind, precision = (node.get_rt_info()[key].astype(str) for key in ("layerType", "runtimePrecision"))
+        if kind in ("Convolution", "FullyConnected", "MatMul", "Deconvolution"):
+            counts = computed.setdefault(kind, {})
+            counts[precision] = counts.get(precision, 0) + 1
+    return {"computed": computed}, True
 
 
 def along_samples(values: list[np.ndarray]) -> np.ndarray:
@@ -332,6 +355,11 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("inputs", help="an .npz with a key for each input")
     run.add_argument("out", help="the .npz to write, a key for each output")
     execution(run)
+
+    vino = add("openvino", command_openvino, "run a model in OpenVINO, sample by sample; write its outputs, count integer products")
+    vino.add_argument("model")
+    vino.add_argument("inputs", help="an .npz with a key for each input")
+    vino.add_argument("out", help="the .npz to write, a key for each output")
 
     check = add("check", command_check, "onnx.checker, full, and loading in onnxruntime with and without optimization")
     check.add_argument("models", nargs="+")

@@ -10,6 +10,7 @@ pub mod plan;
 pub mod port;
 pub mod site;
 pub mod target;
+mod target_file;
 pub mod trial;
 
 pub use described::DescribedSite;
@@ -26,4 +27,5 @@ pub use plan::{Declined, End, Entry, Granularity, Plan, Planned, Quantizer, Sche
 pub use port::{Codes, Direction, Port, PortForm};
 pub use site::Site;
 pub use target::{BiasForm, Bits, OperatorKind, Placement, Target};
+pub use target_file::read_target;
 pub use trial::{Deviation, Trials};

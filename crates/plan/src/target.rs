@@ -15,7 +15,7 @@ pub struct Target {
     pub max_opset: i64,
     /// The rules by which `onnxq lint` predicts the runtime's kernels, where there are some.
     pub kernels: Option<String>,
-    /// What activations may be.
+    /// What activations may be; they stay float where there is no width.
     pub activations: TypeRule,
     /// What weights may be.
     pub weights: WeightRule,
@@ -36,6 +36,9 @@ pub struct TypeRule {
     pub bits: Vec<u8>,
     /// Whether the zero point is fixed.
     pub symmetry: Symmetry,
+    /// The least distance of the largest and the least value that a scale may stand for; a smaller scale is raised to it.
+    #[serde(default)]
+    pub least_range: Option<f32>,
 }
 
 /// What weights may be.
@@ -46,6 +49,10 @@ pub struct WeightRule {
     pub signedness: CodeSign,
     /// The widths that have a type or fit into one.
     pub bits: Vec<u8>,
+    /// The width that codes of more bits are cut to where activations are codes too, since sums of products of wider ones
+    /// saturate (onnxruntime's `reduce_range`).
+    #[serde(default)]
+    pub reduced_to: Option<u8>,
     /// The widths of packed types (2, 4) that the runtime loads, for `--storage native`.
     pub packed: Vec<u8>,
     /// The same where activations stay float, which asks less of kernels.
@@ -106,6 +113,27 @@ pub struct OperatorRule {
     /// Activations behind the operator that a quantized output swallows.
     #[serde(default)]
     pub absorbs: Vec<String>,
+    /// How many of its weights share a scale, where that is not as for others.
+    #[serde(default)]
+    pub weight_granularity: Option<WeightGranularity>,
+    /// The least that a product sums over or gives out per row; a smaller one stays float.
+    #[serde(default)]
+    pub least_size: Option<usize>,
+    /// Scales of the output that the runtime sets itself, by width.
+    #[serde(default)]
+    pub fixed: Vec<FixedScale>,
+}
+
+/// A scale that the runtime sets itself.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FixedScale {
+    /// The width of the codes for which it holds.
+    pub bits: u8,
+    /// The distance of two levels.
+    pub scale: f32,
+    /// The code of the value 0.
+    pub zero_point: i32,
 }
 
 /// Where Q/DQ stand for an operator.
@@ -120,8 +148,27 @@ pub enum Placement {
     ChainShared,
     /// On its inputs and its output, also where it stands alone.
     Always,
+    /// On the one input of an addition that does not come straight from a convolution computed in integers, so that the
+    /// kernel of the convolution adds it; where both come from one, on that with fewer operators before it.
+    Residual,
+    /// On its inputs, constants too, and its output, be it an output of the graph: the runtime takes whole graphs.
+    Whole,
+    /// As `whole`, for an operator that only moves or picks codes: its outputs have its input's scale and zero point.
+    WholeShared,
     /// Nowhere: it stays float, though the rule of a more general kind would not leave it so.
     Float,
+}
+
+impl Placement {
+    /// Whether outputs of the graph and constants that are no weights are quantized as well.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Self::Whole | Self::WholeShared)
+    }
+
+    /// Whether outputs have the quantizer of the first input.
+    pub fn is_shared(self) -> bool {
+        matches!(self, Self::ChainShared | Self::WholeShared)
+    }
 }
 
 /// The operators that rules and recipes speak of.
@@ -172,6 +219,52 @@ pub enum OperatorKind {
     Slice,
     /// Split.
     Split,
+    /// Subtraction of two activations.
+    Sub,
+    /// Division of two activations.
+    Div,
+    /// Relu.
+    Relu,
+    /// Clip.
+    Clip,
+    /// Tanh.
+    Tanh,
+    /// HardSigmoid.
+    HardSigmoid,
+    /// HardSwish.
+    HardSwish,
+    /// Elu.
+    Elu,
+    /// Square root.
+    Sqrt,
+    /// Softmax over one axis.
+    Softmax,
+    /// GELU, in whatever form it was written.
+    Gelu,
+    /// SiLU, in whatever form it was written.
+    Silu,
+    /// Layer normalization by constant scale and bias, in whatever form it was written.
+    LayerNorm,
+    /// Root mean square normalization by a constant scale, in whatever form it was written.
+    RmsNorm,
+    /// Instance normalization by constant scale and bias.
+    InstanceNorm,
+    /// GlobalMaxPool.
+    GlobalMaxPool,
+    /// ReduceMean.
+    ReduceMean,
+    /// Gather from an activation.
+    Gather,
+    /// Pad.
+    Pad,
+    /// Expand.
+    Expand,
+    /// Tile.
+    Tile,
+    /// DepthToSpace.
+    DepthToSpace,
+    /// SpaceToDepth.
+    SpaceToDepth,
 }
 
 impl OperatorKind {
@@ -181,6 +274,7 @@ impl OperatorKind {
     }
 
     /// The kind whose rule holds where this one has none.
+    #[must_use]
     pub fn general(self) -> Self {
         match self {
             Self::PatchEmbedding => Self::Conv,
@@ -213,13 +307,36 @@ impl OperatorKind {
             Self::Unsqueeze => "Unsqueeze",
             Self::Slice => "Slice",
             Self::Split => "Split",
+            Self::Sub => "Sub",
+            Self::Div => "Div",
+            Self::Relu => "Relu",
+            Self::Clip => "Clip",
+            Self::Tanh => "Tanh",
+            Self::HardSigmoid => "HardSigmoid",
+            Self::HardSwish => "HardSwish",
+            Self::Elu => "Elu",
+            Self::Sqrt => "Sqrt",
+            Self::Softmax => "Softmax",
+            Self::Gelu => "Gelu",
+            Self::Silu => "Silu",
+            Self::LayerNorm => "LayerNorm",
+            Self::RmsNorm => "RmsNorm",
+            Self::InstanceNorm => "InstanceNorm",
+            Self::GlobalMaxPool => "GlobalMaxPool",
+            Self::ReduceMean => "ReduceMean",
+            Self::Gather => "Gather",
+            Self::Pad => "Pad",
+            Self::Expand => "Expand",
+            Self::Tile => "Tile",
+            Self::DepthToSpace => "DepthToSpace",
+            Self::SpaceToDepth => "SpaceToDepth",
         }
     }
 }
 
 /// A width that a target has no type for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("target `{target}` has no {bits}-bit {what}; it has {}", .has.iter().map(u8::to_string).collect::<Vec<_>>().join(", "))]
+#[error("target `{target}` has no {bits}-bit {what}; {}", widths(.has, .what))]
 pub struct NoSuchWidth {
     /// The target.
     pub target: String,
@@ -231,15 +348,32 @@ pub struct NoSuchWidth {
     pub has: Vec<u8>,
 }
 
+fn widths(has: &[u8], what: &str) -> String {
+    if has.is_empty() {
+        return format!("{what} stay float there: leave their bits out, such as `--bits w8`");
+    }
+    format!("it has {}", has.iter().map(u8::to_string).collect::<Vec<_>>().join(", "))
+}
+
 impl Target {
+    /// These bits, with float activations where the target has no codes for them.
+    #[must_use]
+    pub fn usual(&self, bits: Bits) -> Bits {
+        Bits { activation: bits.activation.filter(|_| !self.activations.bits.is_empty()), ..bits }
+    }
+
     /// The code format of activations of this width.
     pub fn activation_format(&self, bits: u8) -> Result<IntFormat, NoSuchWidth> {
         self.format("activations", &self.activations.bits, self.activations.signedness, bits)
     }
 
-    /// The code format of weights of this width.
-    pub fn weight_format(&self, bits: u8) -> Result<IntFormat, NoSuchWidth> {
-        self.format("weights", &self.weights.bits, self.weights.signedness, bits)
+    /// The code format of weights where weights and activations are to have these widths.
+    pub fn weight_format(&self, bits: Bits) -> Result<IntFormat, NoSuchWidth> {
+        let format = self.format("weights", &self.weights.bits, self.weights.signedness, bits.weight)?;
+        match self.weights.reduced_to.filter(|&width| bits.activation.is_some() && width < bits.weight) {
+            Some(width) => self.format("weights", &self.weights.bits, self.weights.signedness, width),
+            None => Ok(format),
+        }
     }
 
     fn format(&self, what: &'static str, has: &[u8], sign: CodeSign, bits: u8) -> Result<IntFormat, NoSuchWidth> {

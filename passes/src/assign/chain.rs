@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use onnxq_ir::{Graph, ValueId};
+use onnxq_ir::{Graph, OpId, ValueId};
 use onnxq_plan::{End, Placement, Planned};
 
 use super::kind::Candidate;
+use super::residual;
 
 /// A candidate with its rule.
 pub(crate) struct Chosen {
@@ -46,6 +47,8 @@ impl Chain {
                 None => left.push((candidate, NO_CHAIN)),
             }
         }
+        let swallowed = swallowed(graph, &links);
+        links.retain(|link| !swallowed.contains(&link.candidate.op));
         let mut chain = Self::of(graph, links);
         left.append(&mut chain.left);
         Self { left, ..chain }
@@ -71,15 +74,28 @@ impl Chain {
     }
 }
 
+/// Activations that another operator's quantized output swallows: they need nothing of their own.
+fn swallowed(graph: &Graph, links: &[Link]) -> BTreeSet<OpId> {
+    let of = |link: &Link| {
+        let writers = link.planned.ends.iter().filter_map(|end| graph.producer(end.value)).map(|(op, _)| op);
+        writers.filter(|&op| op != link.candidate.op).collect::<Vec<_>>()
+    };
+    links.iter().flat_map(of).collect()
+}
+
 /// Where links could meet.
 struct Joints {
+    /// Convolutions that are computed in integers.
+    convolutions: BTreeSet<OpId>,
     written: BTreeSet<ValueId>,
     read: BTreeSet<ValueId>,
 }
 
 impl Joints {
     fn of(graph: &Graph, links: &[Link]) -> Self {
+        let is_convolution = |link: &&Link| residual::is_convolution(link.candidate.kind);
         Self {
+            convolutions: links.iter().filter(is_convolution).map(|link| link.candidate.op).collect(),
             written: links.iter().flat_map(|link| &link.planned.ends).map(|end| end.value).collect(),
             read: links
                 .iter()
@@ -93,7 +109,12 @@ impl Joints {
         let mut inputs = link.candidate.activation_values(graph).map(|(_, value)| self.written.contains(&value));
         let is_read = link.planned.ends.iter().any(|end| self.read.contains(&end.value));
         match link.planned.placement {
-            Placement::Inputs | Placement::Always | Placement::Float => true,
+            Placement::Inputs | Placement::Always | Placement::Whole | Placement::WholeShared | Placement::Float => {
+                true
+            }
+            Placement::Residual => {
+                residual::branches(graph, link.candidate.op).any(|branch| self.convolutions.contains(&branch.writer))
+            }
             // Moving codes is no gain in itself.
             Placement::ChainShared => is_read && inputs.all(|is_end| is_end),
             // A Q on one float operand costs no more than one behind a float result.
@@ -108,25 +129,27 @@ impl Joints {
 
 /// What is quantized behind an operator; none where an output of the graph would be.
 fn ends(graph: &Graph, candidate: &Candidate, placement: Placement, absorbs: &[String]) -> Option<Vec<End>> {
-    if placement == Placement::Inputs {
+    if matches!(placement, Placement::Inputs | Placement::Residual) {
         return Some(Vec::new());
     }
-    let shared = (placement == Placement::ChainShared).then(|| graph.input(candidate.op, 0)).flatten();
+    let shared = placement.is_shared().then(|| graph.input(candidate.op, 0)).flatten();
     let values: Vec<ValueId> = graph.outputs_of(candidate.op).into_iter().flatten().collect();
-    let end = |value| Some(End { value: end(graph, value, absorbs)?, shared });
+    let end = |value| {
+        let value = if placement.is_whole() { absorbed(graph, value, absorbs) } else { end(graph, value, absorbs)? };
+        Some(End { value, shared })
+    };
     values.into_iter().map(end).collect::<Option<Vec<End>>>().filter(|ends| !ends.is_empty())
 }
 
-/// The value itself, or what the one activation that reads it makes of it.
+/// The value itself, or what the one activation that reads it makes of it; none where that is an output of the graph.
 fn end(graph: &Graph, value: ValueId, absorbs: &[String]) -> Option<ValueId> {
-    if graph.is_output(value) {
-        return None;
-    }
+    (!graph.is_output(value)).then(|| absorbed(graph, value, absorbs)).filter(|&value| !graph.is_output(value))
+}
+
+/// The value itself, or what the one activation that reads it makes of it.
+fn absorbed(graph: &Graph, value: ValueId, absorbs: &[String]) -> ValueId {
     let readers = graph.readers(value);
-    if let [reader] = readers.as_slice()
-        && absorbs.iter().any(|name| graph.op(reader.op).is(name))
-    {
-        return graph.output(reader.op, 0).filter(|&absorbed| !graph.is_output(absorbed));
-    }
-    Some(value)
+    let [reader] = readers.as_slice() else { return value };
+    let is_absorbed = !graph.is_output(value) && absorbs.iter().any(|name| graph.op(reader.op).is(name));
+    is_absorbed.then(|| graph.output(reader.op, 0)).flatten().unwrap_or(value)
 }

@@ -35,7 +35,8 @@ impl Candidate {
             });
         }
         let node = graph.op(op);
-        let kind = KINDS.iter().find(|(name, _)| node.is(name))?.1;
+        let is = |name: &str| node.is(name) || node.is_recognised(name);
+        let kind = KINDS.iter().find(|(name, _)| is(name))?.1;
         let constant = |slot| graph.input(op, slot).is_some_and(|value| graph.constant(value).is_some());
         match kind {
             OperatorKind::Conv | OperatorKind::ConvTranspose => {
@@ -44,8 +45,15 @@ impl Candidate {
                 let bias = (node.input_arity() > 2 && constant(2)).then_some(2);
                 constant(1).then_some(Self { op, kind, activations: vec![0], weight: Some((1, axis)), bias })
             }
-            OperatorKind::MatMul | OperatorKind::Add | OperatorKind::Mul => (!constant(0) && !constant(1))
-                .then_some(Self { op, kind, activations: vec![0, 1], weight: None, bias: None }),
+            OperatorKind::MatMul if constant(0) || constant(1) => None,
+            OperatorKind::MatMul | OperatorKind::Add | OperatorKind::Mul | OperatorKind::Sub | OperatorKind::Div => {
+                Some(Self { op, kind, activations: vec![0, 1], weight: None, bias: None })
+            }
+            OperatorKind::LayerNorm | OperatorKind::RmsNorm | OperatorKind::InstanceNorm => {
+                let bias = (node.input_arity() > 2).then_some(2);
+                let is_constant = constant(1) && bias.is_none_or(constant);
+                is_constant.then_some(Self { op, kind, activations: vec![0], weight: Some((1, 0)), bias })
+            }
             OperatorKind::Concat => {
                 Some(Self { op, kind, activations: (0..node.input_arity()).collect(), weight: None, bias: None })
             }
@@ -62,6 +70,36 @@ impl Candidate {
                 .and_then(|value| graph.tensor_type(value))
                 .is_none_or(|known| known.element == ElementType::F32)
         })
+    }
+
+    /// Whether all that is read as an activation is constant, or one of two operands of an element-wise operator is.
+    pub(crate) fn reads_constant(&self, graph: &Graph) -> bool {
+        let mut constants = self.activation_values(graph).map(|(_, value)| graph.constant(value).is_some());
+        match self.kind {
+            OperatorKind::Add | OperatorKind::Mul | OperatorKind::Sub | OperatorKind::Div => constants.any(|it| it),
+            _ => constants.all(|it| it),
+        }
+    }
+
+    /// Whether every activation is known to be float32, and not only not known to be something else.
+    pub(crate) fn is_surely_float32(&self, graph: &Graph) -> bool {
+        let is_float = |value| {
+            let known = graph.constant(value).map(onnxq_ir::Tensor::element);
+            let known = known.or_else(|| graph.tensor_type(value).map(|known| known.element));
+            known == Some(ElementType::F32)
+        };
+        self.activation_values(graph).all(|(_, value)| is_float(value))
+    }
+
+    /// Whether codes of its weight make the file smaller.
+    pub(crate) fn stores_weight(&self) -> bool {
+        self.weight.is_some() && self.kind.has_macs()
+    }
+
+    /// The smaller of what a product with a weight sums over and what it gives out; none for others.
+    pub(crate) fn least_size(&self, graph: &Graph) -> Option<usize> {
+        let (slot, _) = self.weight.filter(|_| self.kind == OperatorKind::Linear)?;
+        graph.constant(graph.input(self.op, slot)?)?.shape().iter().min().copied()
     }
 
     /// Input slots of all operands that a product or convolution multiplies.
@@ -158,4 +196,29 @@ const KINDS: &[(&str, OperatorKind)] = &[
     ("Unsqueeze", OperatorKind::Unsqueeze),
     ("Slice", OperatorKind::Slice),
     ("Split", OperatorKind::Split),
+    ("Sub", OperatorKind::Sub),
+    ("Div", OperatorKind::Div),
+    ("Relu", OperatorKind::Relu),
+    ("Clip", OperatorKind::Clip),
+    ("Tanh", OperatorKind::Tanh),
+    ("HardSigmoid", OperatorKind::HardSigmoid),
+    ("HardSwish", OperatorKind::HardSwish),
+    ("Elu", OperatorKind::Elu),
+    ("Sqrt", OperatorKind::Sqrt),
+    ("Softmax", OperatorKind::Softmax),
+    ("Gelu", OperatorKind::Gelu),
+    ("Silu", OperatorKind::Silu),
+    ("LayerNorm", OperatorKind::LayerNorm),
+    ("LayerNormalization", OperatorKind::LayerNorm),
+    ("RmsNorm", OperatorKind::RmsNorm),
+    ("RMSNormalization", OperatorKind::RmsNorm),
+    ("InstanceNormalization", OperatorKind::InstanceNorm),
+    ("GlobalMaxPool", OperatorKind::GlobalMaxPool),
+    ("ReduceMean", OperatorKind::ReduceMean),
+    ("Gather", OperatorKind::Gather),
+    ("Pad", OperatorKind::Pad),
+    ("Expand", OperatorKind::Expand),
+    ("Tile", OperatorKind::Tile),
+    ("DepthToSpace", OperatorKind::DepthToSpace),
+    ("SpaceToDepth", OperatorKind::SpaceToDepth),
 ];

@@ -12,7 +12,8 @@
 //! for the bits asked for. Weights are per output channel where the target can and the model's opset is 13 or newer, or
 //! can be raised to that. A bias becomes int32 where the target wants it. Operators of an integer chain (Add, Sigmoid, Concat, pools, what only moves
 //! codes) are quantized on inputs and output where they follow each other or a Conv. Where activations stay float (`wX`),
-//! the weight of every chosen operator gets a place, chain or not.
+//! the weight of every chosen product and convolution gets a place, chain or not. Where the target takes whole graphs, every operator with a rule is
+//! quantized on all sides, constants and outputs of the graph too; scales that the runtime sets itself are set here.
 //!
 //! # Promise
 //! Annotate.
@@ -26,6 +27,7 @@
 //! - `quantized`: it computes with codes already.
 //! - `out-of-reach`: its range can't be seen, since the engine lacks an operator in front of it.
 //! - `not-float32`: an operand has another type.
+//! - `small`: a product sums over, or gives out, less than the target's least.
 //! - `form`: the weight of a product or convolution is computed, on the left or no matrix.
 //! - `per-tensor`: the model can't be raised to opset 13, which a scale per channel needs, so the weight has one scale; it
 //!   is quantized all the same.
@@ -41,14 +43,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::ops::Softmax;
 use onnxq_ir::{Graph, OpId, ValueId};
-use onnxq_numerics::{Base, LevelRule, Symmetry};
-use onnxq_plan::target::WeightGranularity;
-use onnxq_plan::{BiasForm, Granularity, OperatorKind, Placement, Scheme, Site, Target};
+use onnxq_numerics::{Base, LevelRule, Symmetry, Uniform};
+use onnxq_plan::target::{FixedScale, WeightGranularity};
+use onnxq_plan::{BiasForm, Bits, Granularity, OperatorKind, Placement, Quantizer, Scheme, Site, Target};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Chosen, Link};
 use super::kind::Candidate;
 use super::quantized::{QUANTIZED, Quantized, computes_with_codes};
+use super::residual;
 use crate::overrides::Override;
 use crate::pass::{Context, Pass, PassError, Promise};
 use crate::select::{FLOAT_BY_RECIPE, Selected};
@@ -140,7 +143,11 @@ impl Pass for SelectSites {
                         activation_scheme(cx.target, bits, &own)?
                     }
                 };
-                cx.plan.want(Site::Output(end.value), scheme);
+                let site = Site::Output(end.value);
+                cx.plan.want(site, scheme);
+                if let Some(quantizer) = rule.fixed(scheme) {
+                    cx.plan.assign(site, quantizer);
+                }
                 cx.assigned();
             }
         }
@@ -157,6 +164,18 @@ struct Rule {
     activation_bits: Option<u8>,
     weight_bits: Option<u8>,
     softmax: SoftmaxScheme,
+    weight_granularity: WeightGranularity,
+    least_size: Option<usize>,
+    fixed: Vec<FixedScale>,
+}
+
+impl Rule {
+    /// The quantizer that the runtime sets itself for an output of this scheme.
+    fn fixed(&self, scheme: Scheme) -> Option<Quantizer> {
+        let Scheme::Uniform { format, .. } = scheme else { return None };
+        let fixed = self.fixed.iter().find(|fixed| fixed.bits == format.bits())?;
+        Uniform::new(format, fixed.scale, fixed.zero_point).ok().map(Quantizer::Tensor)
+    }
 }
 
 impl SelectSites {
@@ -168,15 +187,25 @@ impl SelectSites {
                 activation_bits: None,
                 weight_bits: None,
                 softmax: SoftmaxScheme::Uniform,
+                weight_granularity: rule.weight_granularity.unwrap_or(target.weights.granularity),
+                least_size: rule.least_size,
+                fixed: rule.fixed.clone(),
             };
             return target.operators.iter().map(|rule| (rule.op, of(rule))).collect();
         }
+        let granularity = |kind| {
+            let own = target.rule(kind).and_then(|rule| rule.weight_granularity);
+            own.unwrap_or(target.weights.granularity)
+        };
         let of = |rule: &SiteRule| Rule {
             placement: Placement::Inputs,
             absorbs: Vec::new(),
             activation_bits: rule.activation_bits,
             weight_bits: rule.weight_bits,
             softmax: rule.softmax,
+            weight_granularity: granularity(rule.op),
+            least_size: None,
+            fixed: Vec::new(),
         };
         self.sites.iter().map(|rule| (rule.op, of(rule))).collect()
     }
@@ -210,8 +239,9 @@ impl SelectSites {
             }
         }
         if let Some((slot, axis)) = candidate.weight {
-            let format = cx.target.weight_format(own.weight().or(rule.weight_bits).unwrap_or(bits.weight))?;
-            let granularity = match cx.target.weights.granularity {
+            let weight = own.weight().or(rule.weight_bits).unwrap_or(bits.weight);
+            let format = cx.target.weight_format(Bits { weight, ..bits })?;
+            let granularity = match rule.weight_granularity {
                 // Its rows are scaled once they are picked, which no kernel sees.
                 _ if candidate.kind == OperatorKind::Embedding => Granularity::Axis(axis),
                 WeightGranularity::Channel => weight_granularity(cx, candidate.op, axis),
@@ -290,6 +320,7 @@ fn choose(
 ) -> (Vec<Chosen>, Vec<(Candidate, &'static str)>) {
     let mut chosen = Vec::new();
     let mut left = Vec::new();
+    let depths = residual::depths(cx.graph());
     for candidate in candidates {
         let weight_only = selected.own(candidate.op).bits(cx.settings.bits).activation.is_none();
         match (rule_of(rules, candidate.kind), selected.leaves_float(candidate.op)) {
@@ -305,12 +336,16 @@ fn choose(
                 left.push((candidate.clone(), OUT_OF_REACH));
             }
             (Some(_), Some(reason)) => left.push((candidate.clone(), reason)),
-            (Some(_), None) if weight_only && candidate.weight.is_none() => {
+            (Some(rule), None) if is_small(cx.graph(), candidate, rule) => left.push((candidate.clone(), SMALL)),
+            (Some(rule), None) if !reads_codes(cx.graph(), candidate, rule) => {
+                left.push((candidate.clone(), "not-a-site: it reads constants, or what is not known to be float32"));
+            }
+            (Some(_), None) if weight_only && !candidate.stores_weight() => {
                 let by_bits = cx.settings.bits.activation.is_none();
                 left.push((candidate.clone(), if by_bits { FLOAT_BY_BITS } else { FLOAT_BY_RECIPE }));
             }
             (Some(rule), None) => chosen.push(Chosen {
-                candidate: candidate.clone(),
+                candidate: reader(cx.graph(), candidate, rule.placement, &depths),
                 // Where activations stay float there is no chain to join, and where the output becomes codes it is joined.
                 placement: if weight_only || writes_codes(cx.graph(), candidate, quantized) {
                     Placement::Inputs
@@ -322,6 +357,27 @@ fn choose(
         }
     }
     (chosen, left)
+}
+
+const SMALL: &str = "small: it sums over, or gives out, less than the target computes in integers";
+
+fn is_small(graph: &Graph, candidate: &Candidate, rule: &Rule) -> bool {
+    rule.least_size.is_some_and(|least| candidate.least_size(graph).is_some_and(|size| size < least))
+}
+
+/// Whether what an operator reads can be codes: constants that are no weights only where the whole graph is in codes, and
+/// there only what is sure to be float.
+fn reads_codes(graph: &Graph, candidate: &Candidate, rule: &Rule) -> bool {
+    if rule.placement.is_whole() { candidate.is_surely_float32(graph) } else { !candidate.reads_constant(graph) }
+}
+
+/// The candidate with the operands that its placement quantizes.
+fn reader(graph: &Graph, candidate: &Candidate, placement: Placement, depths: &BTreeMap<OpId, usize>) -> Candidate {
+    let mut candidate = candidate.clone();
+    if placement == Placement::Residual {
+        candidate.activations = residual::slot(graph, candidate.op, depths).into_iter().collect();
+    }
+    candidate
 }
 
 const FLOAT_BY_BITS: &str = "not-a-site: activations stay float by --bits";
@@ -346,8 +402,7 @@ pub(crate) fn leave_op(cx: &mut Context<'_>, op: OpId, reason: &str) {
 
 /// Element-wise operators outside chains are no news to anybody.
 fn leave(cx: &mut Context<'_>, candidate: &Candidate, reason: &str) {
-    let counted = candidate.weight.is_some() || candidate.kind == OperatorKind::MatMul;
-    if counted {
+    if candidate.kind.has_macs() {
         cx.decline(candidate.op, reason);
         cx.leave_float(candidate.op, candidate.kind.name(), reason);
     }
@@ -494,6 +549,52 @@ mod tests {
     #[test]
     fn body() {
         check_declined!("select-sites/body", "body: what lies in a body of If, Loop or Scan is not quantized yet");
+    }
+
+    #[test]
+    fn residual() {
+        check!("select-sites/residual");
+    }
+
+    #[test]
+    fn residual_alone() {
+        check!("select-sites/residual_alone");
+    }
+
+    #[test]
+    fn reduced() {
+        check!("select-sites/reduced");
+    }
+
+    #[test]
+    fn whole() {
+        check!("select-sites/whole");
+    }
+
+    #[test]
+    fn fixed_scales() {
+        check!("select-sites/fixed_scales");
+    }
+
+    #[test]
+    fn float_activations() {
+        check!("select-sites/float_activations");
+    }
+
+    #[test]
+    fn small() {
+        check_declined!(
+            "select-sites/small",
+            "small: it sums over, or gives out, less than the target computes in integers"
+        );
+    }
+
+    #[test]
+    fn no_activations() {
+        check_refused!(
+            "select-sites/no_activations",
+            "target `ort-cuda` has no 8-bit activations; activations stay float there: leave their bits out, such as `--bits w8`"
+        );
     }
 
     #[test]

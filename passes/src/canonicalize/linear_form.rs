@@ -10,7 +10,8 @@
 //! # Effect
 //! A Gemm with a constant weight and a constant bias per column becomes Linear; factors alpha and beta are multiplied into
 //! these. So does a MatMul with a constant matrix on the right; an Add of a constant with one element per column is
-//! taken along if nobody else reads the product.
+//! taken along if nobody else reads the product, and unless the target has every operator of a graph in codes: there the Add
+//! is one of its own.
 //!
 //! # Promise
 //! Exact.
@@ -27,6 +28,7 @@
 
 use onnxq_ir::ops::{Gemm, Linear, MatMul};
 use onnxq_ir::{Graph, OpId, Patch, Tensor, ValueId};
+use onnxq_plan::{OperatorKind, Target};
 use serde::{Deserialize, Serialize};
 
 use super::replace::{only_reader, stand_in, take_over};
@@ -43,12 +45,13 @@ impl Pass for LinearForm {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        let sum = Sum::on(cx.target);
         for op in cx.ops() {
             let graph = cx.graph();
             let result = if let Some(gemm) = Gemm::at(graph, op) {
                 from_gemm(graph, &gemm)
             } else if let Some(mat_mul) = MatMul::at(graph, op) {
-                from_mat_mul(graph, &mat_mul)
+                from_mat_mul(graph, &mat_mul, sum)
             } else {
                 continue;
             };
@@ -62,6 +65,22 @@ impl Pass for LinearForm {
 }
 
 const RULE: &str = "linear-form";
+
+/// What becomes of an Add behind a MatMul.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sum {
+    /// It is the bias of the Linear.
+    Bias,
+    /// It stays an operator.
+    Operator,
+}
+
+impl Sum {
+    fn on(target: &Target) -> Self {
+        let is_operator = target.rule(OperatorKind::Add).is_some_and(|rule| rule.placement.is_whole());
+        if is_operator { Self::Operator } else { Self::Bias }
+    }
+}
 
 type Reason = &'static str;
 
@@ -112,12 +131,13 @@ fn scaled(tensor: &Tensor, factor: f32) -> Option<Tensor> {
     Some(Tensor::new(tensor.shape().to_vec(), scaled))
 }
 
-fn from_mat_mul(graph: &Graph, mat_mul: &MatMul) -> Result<Patch, Reason> {
+fn from_mat_mul(graph: &Graph, mat_mul: &MatMul, sum: Sum) -> Result<Patch, Reason> {
     if graph.constant(mat_mul.a).is_some() {
         return Err("weight-left");
     }
     let columns = matrix(graph, mat_mul.b)?.shape()[1];
-    if let Some((add, bias)) = added_bias(graph, mat_mul.op, columns)
+    if sum == Sum::Bias
+        && let Some((add, bias)) = added_bias(graph, mat_mul.op, columns)
         && let Some(op) = Linear::of_mat_mul_add(graph, mat_mul.op, add)
     {
         let mut patch = Patch::new(graph, RULE, add);

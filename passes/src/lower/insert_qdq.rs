@@ -9,7 +9,7 @@
 //!
 //! # Effect
 //! Sites of one value with equal quantizers share one pair of nodes. An operand's pair concerns its reader only; an
-//! output's concerns every reader. Weights and biases become codes behind a DequantizeLinear; below 8 bits activations have
+//! output's concerns every reader, and an output of the graph itself. Weights and biases become codes behind a DequantizeLinear; below 8 bits activations have
 //! a Clip on the codes between the pair. Every zero point is written. From an embedding table rows of codes are picked, which a
 //! Cast and a Mul by the row's scale make floats.
 //!
@@ -117,9 +117,10 @@ impl Group {
         let graph = cx.graph();
         let uses: Vec<_> = self.sites.iter().flat_map(|site| site.uses(graph)).collect();
         let first: Option<OpId> = uses.iter().map(|reader| reader.op).min_by_key(|&op| (graph.op(op).order_key(), op));
+        let is_written = self.sites.iter().any(|site| matches!(site, Site::Output(_)));
         let anchor = graph
             .producer(value)
-            .filter(|_| self.sites.iter().any(|site| matches!(site, Site::Output(_))))
+            .filter(|_| is_written)
             .map(|(op, _)| op)
             .or(first)
             .ok_or_else(|| broken(format!("nobody reads `{}`", graph.value(value).name())))?;
@@ -128,6 +129,9 @@ impl Group {
         let lowered = match &self.quantizer {
             Quantizer::Tensor(own) if is_constant => {
                 uniform::constant(graph, &mut patch, value, None, std::slice::from_ref(own), carrier)
+            }
+            Quantizer::Tensor(own) if is_written && graph.is_output(value) => {
+                uniform::output(graph, &mut patch, value, own)
             }
             Quantizer::Tensor(own) => Some(uniform::activation(graph, &mut patch, value, own)),
             Quantizer::Channels { axis, channels } => {
@@ -235,6 +239,31 @@ mod tests {
     #[test]
     fn embedding() {
         check!("insert-qdq/embedding");
+    }
+
+    #[test]
+    fn residual() {
+        check!("insert-qdq/residual");
+    }
+
+    #[test]
+    fn reduced() {
+        check!("insert-qdq/reduced");
+    }
+
+    #[test]
+    fn signed() {
+        check!("insert-qdq/signed");
+    }
+
+    #[test]
+    fn whole() {
+        check!("insert-qdq/whole");
+    }
+
+    #[test]
+    fn inputs() {
+        check!("insert-qdq/inputs");
     }
 
     #[test]

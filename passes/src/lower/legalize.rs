@@ -8,7 +8,8 @@
 //! Nothing.
 //!
 //! # Effect
-//! What only moves codes gets the quantizer of its source. Every bias in the plan gets the scale `s_x * s_w`, or leaves the plan where one of the two is not uniform. The scale of a
+//! The scale of an activation is raised where its range is smaller than the target takes. What only moves codes gets the
+//! quantizer of its source. Every bias in the plan gets the scale `s_x * s_w`, or leaves the plan where one of the two is not uniform. The scale of a
 //! weight channel is raised where its bias would overflow.
 //!
 //! # Promise
@@ -44,6 +45,7 @@ impl Pass for Legalize {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        widen(cx);
         share(cx);
         want_new_biases(cx);
         for (site, scheme) in cx.plan.unassigned() {
@@ -71,6 +73,22 @@ impl Pass for Legalize {
     }
 }
 
+/// Raises scales of activations that stand for a smaller range than the target takes.
+fn widen(cx: &mut Context<'_>) {
+    let Some(least) = cx.target.activations.least_range else { return };
+    let narrow = |(site, entry): (Site, &onnxq_plan::Entry)| {
+        let Some(Quantizer::Tensor(own)) = &entry.quantizer else { return None };
+        let scale = least / (own.format().levels() - 1) as f32;
+        let wide = (own.scale() < scale).then(|| Uniform::new(own.format(), scale, own.zero_point()).ok()).flatten()?;
+        let value = site.value(cx.graph())?;
+        cx.graph().constant(value).is_none().then_some((site, wide))
+    };
+    for (site, wide) in cx.plan.entries().filter_map(narrow).collect::<Vec<_>>() {
+        cx.plan.assign(site, Quantizer::Tensor(wide));
+        cx.assigned();
+    }
+}
+
 /// Gives outputs of operators that only move codes the quantizer of what they move.
 fn share(cx: &mut Context<'_>) {
     let sites: BTreeMap<ValueId, ValueId> = cx
@@ -87,7 +105,8 @@ fn share(cx: &mut Context<'_>) {
         for value in cx.graph().outputs_of(op).into_iter().flatten() {
             let Some(&source) = sites.get(&value) else { continue };
             let site = Site::Output(value);
-            if let Some(quantizer) = cx.plan.quantizer(Site::Output(source)).cloned() {
+            let read = cx.plan.quantizer(Site::Operand { op, slot: 0 });
+            if let Some(quantizer) = cx.plan.quantizer(Site::Output(source)).or(read).cloned() {
                 cx.plan.assign(site, quantizer);
                 cx.assigned();
             } else {
@@ -217,6 +236,16 @@ mod tests {
     #[test]
     fn per_tensor() {
         check!("legalize/per_tensor");
+    }
+
+    #[test]
+    fn narrow() {
+        check!("legalize/narrow");
+    }
+
+    #[test]
+    fn moved_input() {
+        check!("legalize/moved_input");
     }
 
     #[test]

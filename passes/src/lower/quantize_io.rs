@@ -151,18 +151,22 @@ fn input_codes(graph: &Graph, value: ValueId) -> Change {
 
 const READERS: &str = "readers: not every reader takes the same codes";
 
-/// An output that is quantized, or dequantized last of all, is the codes.
+/// An output that is quantized, or that a DequantizeLinear writes, is the codes.
 fn output_codes(graph: &Graph, value: ValueId) -> Change {
     let (producer, slot) = graph.producer(value).ok_or("no-codes: it is not quantized")?;
     let mut patch = Patch::new(graph, "quantize-io", producer);
     if let Some(codec) = Codec::at(graph, producer, "DequantizeLinear") {
         let codes = graph.input(producer, 0).ok_or("no-codes: it is not quantized")?;
         let (quantizer, slot) = graph.producer(codes).filter(|_| !graph.is_output(codes)).ok_or(READERS)?;
-        if graph.reader_count(value) > 0 {
-            return Err(READERS);
+        let is_read = graph.reader_count(value) > 0;
+        if is_read {
+            let float = patch.produced(graph, &format!("{}_dequantized", graph.value(value).name()));
+            patch.redirect(graph, value, float);
+            patch.produce(producer, 0, float);
+        } else {
+            patch.remove(producer);
         }
-        patch.remove(producer);
-        for reader in graph.readers(codes).into_iter().filter(|reader| reader.op != producer) {
+        for reader in graph.readers(codes).into_iter().filter(|reader| is_read || reader.op != producer) {
             patch.redirect_use(reader, codes, value);
         }
         patch.produce(quantizer, slot, value);

@@ -1,13 +1,29 @@
 //! The nodes of a uniform quantizer: QuantizeLinear, below 8 bits a Clip on the codes, DequantizeLinear.
 
-use onnxq_ir::{Attribute, Graph, Op, Patch, Tensor, ValueId};
+use onnxq_ir::{Attribute, Graph, Op, Output, Patch, Tensor, ValueId};
 use onnxq_numerics::{IntFormat, Uniform, encode_channels, pack};
 
 use crate::storage::{Carrier, activation_type};
 
 /// Adds the nodes that quantize and dequantize `value`; returns what comes out.
 pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quantizer: &Uniform) -> ValueId {
-    let name = graph.value(value).name().to_owned();
+    let dequantized = Output::New(format!("{}_dequantized", graph.value(value).name()));
+    pair(graph, patch, graph.value(value).name(), value, quantizer, dequantized)
+}
+
+/// The same where `value` is an output of the graph: what comes out is that output, and what wrote it writes another value.
+///
+/// None where nothing writes it.
+pub(crate) fn output(graph: &Graph, patch: &mut Patch, value: ValueId, quantizer: &Uniform) -> Option<ValueId> {
+    let (producer, slot) = graph.producer(value)?;
+    let name = graph.value(value).name();
+    let float = patch.produced(graph, &format!("{name}_float"));
+    patch.produce(producer, slot, float);
+    Some(pair(graph, patch, name, float, quantizer, Output::Take(value)))
+}
+
+/// The nodes themselves: they read `from`, and are named after `name`.
+fn pair(graph: &Graph, patch: &mut Patch, name: &str, from: ValueId, quantizer: &Uniform, to: Output) -> ValueId {
     let format = quantizer.format();
     let element = activation_type(format);
     let code = |code: i32| codes_tensor(&[code], format, element, vec![]);
@@ -15,7 +31,7 @@ pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quant
     let zero_point = patch.constant(graph, &format!("{name}_zero_point"), code(quantizer.zero_point()));
     let quantize =
         Op::new("", "QuantizeLinear", vec![]).named(patch.node_name(graph, &format!("{name}_QuantizeLinear")));
-    let mut codes = patch.value(graph, quantize, &[value, scale, zero_point], &format!("{name}_quantized"));
+    let mut codes = patch.value(graph, quantize, &[from, scale, zero_point], &format!("{name}_quantized"));
     if is_narrow(format) {
         let least = patch.constant(graph, &format!("{name}_code_min"), code(format.qmin()));
         let largest = patch.constant(graph, &format!("{name}_code_max"), code(format.qmax()));
@@ -24,7 +40,8 @@ pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quant
     }
     let dequantize =
         Op::new("", "DequantizeLinear", vec![]).named(patch.node_name(graph, &format!("{name}_DequantizeLinear")));
-    patch.value(graph, dequantize, &[codes, scale, zero_point], &format!("{name}_dequantized"))
+    let (_, outputs) = patch.op(graph, dequantize, &[codes, scale, zero_point].map(Some), &[to]);
+    outputs[0].expect("an output")
 }
 
 /// Whether the type that carries the codes has more levels than the format.

@@ -182,13 +182,20 @@ fn sample(model: &Model, seed: u64) -> Sample {
     Sample { index: seed as usize, inputs }
 }
 
-fn target(name: &str) -> Target {
-    let text = match name {
-        "generic" => include_str!("../../../src/target/targets/generic.toml"),
-        "ort-cpu" => include_str!("../../../src/target/targets/ort-cpu.toml"),
-        other => panic!("no target `{other}`"),
+macro_rules! targets {
+    ($($name:literal),*) => {
+        &[$(($name, include_str!(concat!("../../../src/target/targets/", $name, ".toml")))),*]
     };
-    toml::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The targets that ship: name and text.
+const TARGETS: &[(&str, &str)] =
+    targets!["generic", "ort-cpu", "ort-cpu-novnni", "ort-arm", "ort-cuda", "tensorrt", "openvino", "qnn", "tract"];
+
+fn target(name: &str) -> Target {
+    let named = |name: &str| TARGETS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
+    let text = named(name).unwrap_or_else(|| panic!("no target `{name}`"));
+    onnxq_plan::read_target(text, named).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 fn selection(fixture: &Fixture) -> Selection {
