@@ -132,7 +132,7 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
     run.model.graph =
         onnxq_ir::ops::expand(&run.model.graph, opset).map_err(|error| Error::Broken(error.to_string()))?;
     verify(&run.model)?;
-    let samples = run.facts.samples();
+    let samples = run.samples_used();
     Ok(Done {
         model: run.model,
         plan: run.plan,
@@ -255,6 +255,12 @@ impl<'a> Run<'a> {
         let threads = self.job.threads.min(samples.len());
         self.facts.observe(self.job.evaluator, &self.model, &needs, stream, threads, || bar.advance())?;
         self.job.kept.map_or(Ok(()), |kept| kept.record(&self.model, &needs, &self.facts))
+    }
+
+    /// All samples that calibration could take from, where it saw any.
+    fn samples_used(&self) -> usize {
+        let seen = self.facts.samples();
+        if self.held_out.is_empty() { seen } else { self.samples.as_ref().map_or(seen, Samples::len) }
     }
 
     /// Keeps the samples that plans are tried out on, if a pass does so.

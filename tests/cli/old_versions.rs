@@ -92,7 +92,10 @@ fn old_models_are_quantized_per_channel() {
         ("growing-4", "growing", growing(4), "--target generic"),
     ] {
         save(&text, &folder.path(&format!("{name}.onnx")));
-        let words = format!("{name}.onnx {name}.q.onnx --calib {data}.npz --json --allow-noop {options}");
+        let words = format!(
+            "{name}.onnx {name}.q.onnx --calib {data}.npz --eval {data}.npz --json --allow-noop {options} \
+             --calibrator minmax --min-sqnr off --min-node-sqnr off"
+        );
         let report = folder.run(&words).done().json();
         let model = read(&folder.path(&format!("{name}.q.onnx"))).expect("a model");
         assert_eq!(model.graph.opset(), 13, "{report}");

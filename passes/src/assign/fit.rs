@@ -90,8 +90,14 @@ pub(crate) fn run(search: &impl Search, cx: &mut Context<'_>) -> Result<(), Pass
                 cx.assigned();
             }
             None => {
-                let name = cx.graph().value(value).name().to_owned();
-                leave_float(cx, site, &format!("no-range: `{name}` was empty or never computed in calibration"));
+                let name = cx.graph().value(value).name();
+                let seen = cx.facts.range(cx.graph(), value);
+                let what = seen.map_or_else(
+                    || "was empty or never computed".to_owned(),
+                    |range| format!("was always {}", range.min()),
+                );
+                let reason = format!("no-range: `{name}` {what} in calibration");
+                leave_float(cx, site, &reason);
             }
         }
     }

@@ -62,7 +62,8 @@ impl Pass for GiveBack {
 
     fn needs(&self, view: &View<'_>) -> Needs {
         let mut needs = Needs::none();
-        if self.judges() {
+        // Weights alone need no run.
+        if self.judges() && view.settings.bits.activation.is_some() {
             for op in view.graph().op_ids() {
                 let counted = Candidate::at(view.graph(), op).and_then(|candidate| candidate.counted(view.graph()));
                 counted.into_iter().for_each(|value| needs.add(value, Statistic::Elements));

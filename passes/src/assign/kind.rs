@@ -93,7 +93,7 @@ impl Candidate {
 
     /// Whether codes of its weight make the file smaller.
     pub(crate) fn stores_weight(&self) -> bool {
-        self.weight.is_some() && self.kind.has_macs()
+        self.weight.is_some() && (self.kind.has_macs() || self.kind == OperatorKind::Embedding)
     }
 
     /// The smaller of what a product with a weight sums over and what it gives out; none for others.

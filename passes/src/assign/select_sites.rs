@@ -305,9 +305,20 @@ fn log_base(graph: &Graph, value: ValueId, scheme: SoftmaxScheme) -> Option<Base
     Softmax::at(graph, producer).map(|_| base)
 }
 
-/// The rule for a kind, or for the more general one; none where it says that it stays float.
+/// The rule for a kind, or for the more general one.
 fn rule_of(rules: &BTreeMap<OperatorKind, Rule>, kind: OperatorKind) -> Option<&Rule> {
-    rules.get(&kind).or_else(|| rules.get(&kind.general())).filter(|rule| rule.placement != Placement::Float)
+    rules.get(&kind).or_else(|| rules.get(&kind.general()))
+}
+
+/// The rule, unless it says that the operator stays float. Where activations are float anyway, that is no reason to store
+/// its weight so.
+fn chosen_rule<'r>(
+    rules: &'r BTreeMap<OperatorKind, Rule>,
+    candidate: &Candidate,
+    bits: onnxq_plan::Bits,
+) -> Option<&'r Rule> {
+    let weight_only = bits.activation.is_none() && candidate.stores_weight();
+    rule_of(rules, candidate.kind).filter(|rule| weight_only || rule.placement != Placement::Float)
 }
 
 /// Splits the candidates into those with a rule and those that stay float, with the reason.
@@ -322,8 +333,9 @@ fn choose(
     let mut left = Vec::new();
     let depths = residual::depths(cx.graph());
     for candidate in candidates {
-        let weight_only = selected.own(candidate.op).bits(cx.settings.bits).activation.is_none();
-        match (rule_of(rules, candidate.kind), selected.leaves_float(candidate.op)) {
+        let bits = selected.own(candidate.op).bits(cx.settings.bits);
+        let weight_only = bits.activation.is_none();
+        match (chosen_rule(rules, candidate, bits), selected.leaves_float(candidate.op)) {
             _ if quantized.has(cx.graph(), candidate) => left.push((candidate.clone(), QUANTIZED)),
             (Some(_), _) if candidate.weight.is_none() && writes_codes(cx.graph(), candidate, quantized) => {
                 left.push((candidate.clone(), QUANTIZED));
