@@ -509,6 +509,16 @@ mod tests {
     }
 
     #[test]
+    fn embedding_whole() {
+        check!("select-sites/embedding_whole");
+    }
+
+    #[test]
+    fn embedding_stored() {
+        check!("select-sites/embedding_stored");
+    }
+
+    #[test]
     fn chain() {
         check!("select-sites/chain");
     }
