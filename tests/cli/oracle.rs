@@ -30,6 +30,17 @@ impl Oracle {
         None
     }
 
+    /// Whether a runtime's package is installed; says so where it is not, which with `ONNXQ_REQUIRE_ORACLES` set is a failure.
+    pub(crate) fn has(&self, package: &str) -> bool {
+        let import = format!("import {package}");
+        let found = Command::new(&self.python).args(["-c", &import]).output().expect("Python starts").status.success();
+        if !found {
+            assert!(std::env::var_os("ONNXQ_REQUIRE_ORACLES").is_none(), "{package} is missing, and it is required");
+            tell(&format!("skipped: target/venv has no {package}"));
+        }
+        found
+    }
+
     /// The document that a command prints; `Err` where it could not be done. A document that tells of failures is `Ok`.
     pub(crate) fn try_ask(&self, words: &[&str]) -> Result<Value, String> {
         let output = Command::new(&self.python).arg(&self.script).args(words).output().expect("Python starts");

@@ -66,7 +66,9 @@ impl Pass for GiveBack {
         if self.judges() && view.settings.bits.activation.is_some() {
             for op in view.graph().op_ids() {
                 let counted = Candidate::at(view.graph(), op).and_then(|candidate| candidate.counted(view.graph()));
-                counted.into_iter().for_each(|value| needs.add(value, Statistic::Elements));
+                if let Some(value) = counted {
+                    needs.add(value, Statistic::Elements);
+                }
             }
         }
         needs
@@ -98,7 +100,7 @@ fn give_back_nodes(cx: &mut Context<'_>, trials: &dyn Trials, least: f64) -> Res
         }
         let op = match site {
             Site::Operand { op, .. } => Some(op),
-            Site::Output(value) => writer(&cx.plan, value),
+            Site::Output(value) => writer(cx.plan, value),
         };
         let name = site.value(cx.graph()).map_or("", |value| cx.graph().value(value).name());
         let reason = format!("low-sqnr: `{name}` has {db:.1} dB on its grid, at least {least:.1} are asked for");

@@ -61,6 +61,15 @@ impl Candidate {
         }
     }
 
+    /// The same, where these kinds have a rule: an embedding is a Gather as any other where only those have one.
+    pub(crate) fn among(self, has_rule: impl Fn(OperatorKind) -> bool) -> Self {
+        let is_gather = self.kind == OperatorKind::Embedding && !has_rule(self.kind) && has_rule(OperatorKind::Gather);
+        if !is_gather {
+            return self;
+        }
+        Self { kind: OperatorKind::Gather, activations: vec![0], weight: None, ..self }
+    }
+
     /// Whether everything that would be quantized is float32, as far as is known.
     pub(crate) fn is_float32(&self, graph: &Graph) -> bool {
         let weight = self.weight.map(|(slot, _)| slot);
@@ -77,7 +86,7 @@ impl Candidate {
         let mut constants = self.activation_values(graph).map(|(_, value)| graph.constant(value).is_some());
         match self.kind {
             OperatorKind::Add | OperatorKind::Mul | OperatorKind::Sub | OperatorKind::Div => constants.any(|it| it),
-            _ => constants.all(|it| it),
+            _ => !self.activations.is_empty() && constants.all(|it| it),
         }
     }
 
@@ -93,7 +102,8 @@ impl Candidate {
 
     /// Whether codes of its weight make the file smaller.
     pub(crate) fn stores_weight(&self) -> bool {
-        self.weight.is_some() && (self.kind.has_macs() || self.kind == OperatorKind::Embedding)
+        let is_norm = matches!(self.kind, OperatorKind::LayerNorm | OperatorKind::RmsNorm | OperatorKind::InstanceNorm);
+        self.weight.is_some() && !is_norm
     }
 
     /// The smaller of what a product with a weight sums over and what it gives out; none for others.
@@ -137,7 +147,7 @@ impl Candidate {
             }
             None => {
                 let left = graph.tensor_type(graph.input(self.op, 0)?)?.shape?;
-                left.last()?.known()? as usize
+                left.last()?.known()?
             }
         };
         Some(elements * each as u64)

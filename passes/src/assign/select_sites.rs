@@ -118,6 +118,8 @@ impl Pass for SelectSites {
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
         let candidates: Vec<Candidate> = cx.ops().into_iter().filter_map(|op| Candidate::at(cx.graph(), op)).collect();
         let rules = self.rules(cx.target);
+        let has_rule = |kind| rule_of(&rules, kind).is_some();
+        let candidates: Vec<Candidate> = candidates.into_iter().map(|it| it.among(has_rule)).collect();
         let settings = cx.settings;
         let selected = settings.selection.on(cx.graph());
         let quantized = Quantized::of(cx.graph());
@@ -414,7 +416,7 @@ pub(crate) fn leave_op(cx: &mut Context<'_>, op: OpId, reason: &str) {
 
 /// Element-wise operators outside chains are no news to anybody.
 fn leave(cx: &mut Context<'_>, candidate: &Candidate, reason: &str) {
-    if candidate.kind.has_macs() {
+    if candidate.stores_weight() || candidate.kind == OperatorKind::MatMul {
         cx.decline(candidate.op, reason);
         cx.leave_float(candidate.op, candidate.kind.name(), reason);
     }
@@ -516,6 +518,16 @@ mod tests {
     #[test]
     fn embedding() {
         check!("select-sites/embedding");
+    }
+
+    #[test]
+    fn embedding_whole() {
+        check!("select-sites/embedding_whole");
+    }
+
+    #[test]
+    fn embedding_stored() {
+        check!("select-sites/embedding_stored");
     }
 
     #[test]

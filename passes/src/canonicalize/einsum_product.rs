@@ -92,9 +92,9 @@ fn form(einsum: &Einsum) -> Option<Form> {
     if seen.len() != x.len() || kept != front || x.contains(&new) || kept.is_empty() {
         return None;
     }
-    match weight.as_slice() {
-        &[a, b] if (a, b) == (summed, new) => Some(Form::Plain),
-        &[a, b] if (a, b) == (new, summed) => Some(Form::Transposed),
+    match *weight.as_slice() {
+        [a, b] if (a, b) == (summed, new) => Some(Form::Plain),
+        [a, b] if (a, b) == (new, summed) => Some(Form::Transposed),
         _ => None,
     }
 }

@@ -9,9 +9,9 @@
 //!
 //! # Effect
 //! Sites of one value with equal quantizers share one pair of nodes. An operand's pair concerns its reader only; an
-//! output's concerns every reader, and an output of the graph itself. Weights and biases become codes behind a DequantizeLinear; below 8 bits activations have
-//! a Clip on the codes between the pair. Every zero point is written. From an embedding table rows of codes are picked, which a
-//! Cast and a Mul by the row's scale make floats.
+//! output's concerns every reader, and an output of the graph itself. Weights and biases become codes behind a
+//! DequantizeLinear; below 8 bits activations have a Clip on the codes between the pair. Every zero point is written. From an
+//! embedding table rows of codes are picked, which a Cast and a Mul by the row's scale make floats.
 //!
 //! # Promise
 //! Lossy: this is where precision goes.
