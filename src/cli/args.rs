@@ -122,6 +122,10 @@ pub(crate) struct QuantizeArgs {
     /// Write OUT even where nothing was quantized
     #[arg(long)]
     pub(crate) allow_noop: bool,
+    /// Let the runtime itself optimize the result, and refuse it where an operator stays float that was to be integer
+    /// (needs onnxruntime's library: ORT_DYLIB_PATH)
+    #[arg(long)]
+    pub(crate) check_target: bool,
     /// Print what would be quantized and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -209,6 +213,10 @@ pub(crate) struct LintArgs {
     /// The oldest release of the runtime that must load and compute the model, such as 1.18
     #[arg(long, value_name = "VERSION")]
     pub(crate) min_ort: Option<Version>,
+    /// Let the runtime itself optimize the model, and say where it does otherwise (needs onnxruntime's library:
+    /// ORT_DYLIB_PATH)
+    #[arg(long)]
+    pub(crate) check_target: bool,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,
