@@ -19,6 +19,8 @@ pub struct Taken {
     pub nodes: BTreeMap<String, String>,
     /// Conversions that run.
     pub running: Conversions,
+    /// DequantizeLinear among them of constants with one dimension, as [`Lint::vectors`] has it.
+    pub vectors: usize,
     /// Conversions that run for nothing, as [`Lint::stranded`] has it.
     pub stranded: Conversions,
 }
@@ -72,7 +74,9 @@ impl Taken {
 
     fn add(&mut self, graph: &Graph, around: Option<&Sketch<'_>>, kernels: &Kernels) {
         let sketch = Sketch::of(graph, around);
-        self.stranded += Counted::of(&sketch).stranded;
+        let counted = Counted::of(&sketch);
+        self.vectors += counted.vectors;
+        self.stranded += counted.stranded;
         for id in graph.op_ids() {
             let op = graph.op(id);
             let domain = if op.domain() == "ai.onnx" { "" } else { op.domain() };

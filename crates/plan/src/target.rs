@@ -91,6 +91,9 @@ impl From<CodeSign> for Signedness {
 pub enum BiasForm {
     /// int32 codes whose scale is that of the product.
     Int32,
+    /// The same, but float where the runtime keeps the Add apart: behind a MatMul of more than two dimensions that are not
+    /// all known. Adding floats there saves making floats of codes at every run.
+    Int32WhereJoined,
     /// float32.
     Float,
 }
@@ -172,6 +175,15 @@ pub enum OperatorKind {
     Slice,
     /// Split.
     Split,
+    /// LSTM: its weights alone, which saves size only.
+    #[serde(rename = "LSTM")]
+    Lstm,
+    /// GRU: its weights alone, which saves size only.
+    #[serde(rename = "GRU")]
+    Gru,
+    /// RNN: its weights alone, which saves size only.
+    #[serde(rename = "RNN")]
+    Rnn,
 }
 
 impl OperatorKind {
@@ -213,6 +225,9 @@ impl OperatorKind {
             Self::Unsqueeze => "Unsqueeze",
             Self::Slice => "Slice",
             Self::Split => "Split",
+            Self::Lstm => "LSTM",
+            Self::Gru => "GRU",
+            Self::Rnn => "RNN",
         }
     }
 }

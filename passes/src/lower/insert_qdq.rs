@@ -238,6 +238,11 @@ mod tests {
     }
 
     #[test]
+    fn recurrent() {
+        check!("insert-qdq/recurrent");
+    }
+
+    #[test]
     fn chain() {
         check!("insert-qdq/chain");
     }
