@@ -24,7 +24,7 @@ Examples:
   onnxq compare model.onnx out.onnx --calib test.npz
   onnxq lint out.onnx --min-ort 1.18
 
-Exit code: 0 done; 1 the result was refused, or lint warns; 2 wrong input, data or option, or something that the
+Exit code: 0 done; 1 the result was refused, or lint or the runtime warns; 2 wrong input, data or option, or something that the
 engine or the disk can't do; 70 a fault of onnxq itself.
 A model file named like a command is written ./info.";
 

@@ -47,7 +47,7 @@ impl Check {
     /// Sets what a runtime took beside a prediction.
     pub fn compare(taken: &Taken, lint: &Lint) -> Self {
         let differences = taken.differences(lint);
-        let by_name = differences.iter().filter(is_float).count();
+        let by_name = differences.iter().filter(|it| is_float(it)).count();
         // A kernel made of several nodes has a name of the runtime's own: its loss shows in the sum alone.
         let total = |kernels: &BTreeMap<String, usize>| kernels.values().sum::<usize>();
         let by_count = total(&lint.kernels).saturating_sub(total(&taken.kernels));
@@ -96,13 +96,72 @@ impl Check {
         if self.stranded.total() > 0 {
             parts.push(format!("leaves {} of no use", conversions(self.stranded)));
         }
-        let named: Vec<String> = self.differences.iter().filter(is_float).take(FEW).map(ToString::to_string).collect();
+        let named: Vec<String> =
+            self.differences.iter().filter(|it| is_float(it)).take(FEW).map(ToString::to_string).collect();
         let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
         format!("--check-target: the runtime {}{named}", parts.join(" and "))
     }
 }
 
 /// Whether an operator runs in float of which an integer kernel was predicted.
-fn is_float(difference: &&Difference) -> bool {
+fn is_float(difference: &Difference) -> bool {
     matches!(difference, Difference::Node { predicted: Some(_), taken: None, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRODUCT: &str = r#"<ir_version: 8, opset_import: ["" : 17]>
+product (float[2, 3, 4] x) => (float[2, 3, 2] y)
+<
+  float sx = {0.1}, uint8 zx = {128}, int8[4, 2] wq = {1, 2, 3, 4, 5, 6, 7, 8}, float[2] sw = {0.01, 0.02}, int8[2] zw = {0, 0}
+>
+{
+  xq = QuantizeLinear (x, sx, zx)
+  xd = DequantizeLinear (xq, sx, zx)
+  wd = DequantizeLinear <axis = 1> (wq, sw, zw)
+  [product] y = MatMul (xd, wd)
+}"#;
+
+    /// What a runtime makes of [`PRODUCT`].
+    const FUSED: &str = r#"<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+product (float[2, 3, 4] x) => (float[2, 3, 2] y)
+<
+  float sx = {0.1}, uint8 zx = {128}, int8[4, 2] wq = {1, 2, 3, 4, 5, 6, 7, 8}, float[2] sw = {0.01, 0.02}, int8[2] zw = {0, 0}
+>
+{
+  xq = QuantizeLinear (x, sx, zx)
+  [product] y = com.microsoft.MatMulIntegerToFloat (xq, wq, sx, sw, zx, zw)
+}"#;
+
+    /// The prediction for [`PRODUCT`] beside a runtime that runs this graph.
+    fn check(optimized: &str) -> Check {
+        let kernels = Kernels::of(&crate::target::load("ort-cpu").expect("a target")).expect("its kernels");
+        let model = |text| onnxq_ir::text::parse(text).expect("a model");
+        Check::compare(&Taken::of(&model(optimized), &kernels), &Lint::of(&model(PRODUCT), &kernels, None))
+    }
+
+    #[test]
+    fn a_runtime_that_fuses_confirms() {
+        let check = check(FUSED);
+        assert!(check.is_confirmed(), "{check:?}");
+        assert_eq!(
+            check.text(Names::Few),
+            "  checked    the runtime takes 1 MatMulIntegerToFloat: as predicted\n             \
+             1 QuantizeLinear, 0 DequantizeLinear run, 0 stranded\n"
+        );
+    }
+
+    #[test]
+    fn a_runtime_that_fuses_nothing_is_told_of() {
+        let check = check(PRODUCT);
+        assert!(!check.is_confirmed());
+        assert_eq!(
+            check.complaint(),
+            "--check-target: the runtime runs 1 operator in float of which an integer kernel was predicted and leaves \
+             1 QuantizeLinear, 2 DequantizeLinear of no use: `product` is float, predicted MatMulIntegerToFloat"
+        );
+        assert!(check.text(Names::All).contains("0 MatMulIntegerToFloat where 1 were predicted"), "{check:?}");
+    }
 }

@@ -193,6 +193,7 @@ impl OperatorKind {
     }
 
     /// The kind whose rule holds where this one has none.
+    #[must_use]
     pub fn general(self) -> Self {
         match self {
             Self::PatchEmbedding => Self::Conv,
