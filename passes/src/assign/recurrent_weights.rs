@@ -18,7 +18,7 @@
 //! Annotate.
 //!
 //! # Declines
-//! - `excluded`, `not-included`, `float-by-recipe`: as in `select-sites`.
+//! - Where `--exclude`, `--include` or an override of the recipe leaves it float, as `select-sites` does.
 //! - `not-a-site`: the target has no rule for it.
 //! - `computed`: a weight is no finite float32 constant.
 //!
