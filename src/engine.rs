@@ -1,6 +1,8 @@
 //! Which engine runs models: tract, which is built in, or ONNX Runtime, whose library is loaded at run time where this was
 //! built with the feature `ort`.
 
+use std::path::Path;
+
 use onnxq_engine::Tract;
 use onnxq_plan::Evaluator;
 
@@ -40,5 +42,59 @@ fn ort() -> Result<Box<dyn Evaluator>, Error> {
 
 #[cfg(not(feature = "ort"))]
 fn ort() -> Result<Box<dyn Evaluator>, Error> {
-    Err(Error::Option("--engine ort: this build has no onnxruntime engine; build with `--features ort`".to_owned()))
+    Err(lacking("--engine ort"))
+}
+
+/// What an option can't do in a build without the feature `ort`.
+#[cfg(not(feature = "ort"))]
+fn lacking(option: &str) -> Error {
+    Error::Option(format!("{option}: this build has no onnxruntime engine; build with `--features ort`"))
+}
+
+/// The runtime that says what it makes of a file, for `--check-target`.
+pub struct Runtime {
+    #[cfg(feature = "ort")]
+    optimizer: onnxq_engine_ort::Optimizer,
+}
+
+#[cfg(feature = "ort")]
+impl Runtime {
+    /// ONNX Runtime.
+    ///
+    /// # Errors
+    /// Where this build or this machine has none.
+    pub fn load() -> Result<Self, Error> {
+        let optimizer = onnxq_engine_ort::Optimizer::load();
+        let optimizer = optimizer.map_err(|error| Error::Option(format!("--check-target: {error}")))?;
+        Ok(Self { optimizer })
+    }
+
+    /// Writes the graph that the runtime would run to `optimized`, weights beside it.
+    ///
+    /// # Errors
+    /// Where the runtime does not load the model.
+    pub fn optimize(&self, model: &Path, optimized: &Path) -> Result<(), Error> {
+        self.optimizer
+            .optimize(model, optimized)
+            .map_err(|source| Error::Engine { source, advice: "so it can't be run as it is".to_owned() })
+    }
+}
+
+#[cfg(not(feature = "ort"))]
+impl Runtime {
+    /// ONNX Runtime, which this build lacks.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn load() -> Result<Self, Error> {
+        Err(lacking("--check-target"))
+    }
+
+    /// Never called: there is no such runtime.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn optimize(&self, _model: &Path, _optimized: &Path) -> Result<(), Error> {
+        Err(lacking("--check-target"))
+    }
 }

@@ -98,6 +98,7 @@ passes! {
     "entropy" => assign/entropy::Entropy;
     "auto" => assign/auto::Auto;
     "give-back" => assign/give_back::GiveBack;
+    "recurrent-weights" => assign/recurrent_weights::RecurrentWeights;
     "best-percentile" => assign/best_percentile::BestPercentile;
     "repq" => reparam/repq::RepQ;
     "legalize" => lower/legalize::Legalize;

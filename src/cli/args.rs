@@ -24,7 +24,7 @@ Examples:
   onnxq compare model.onnx out.onnx --calib test.npz
   onnxq lint out.onnx --min-ort 1.18
 
-Exit code: 0 done; 1 the result was refused, or lint warns; 2 wrong input, data or option, or something that the
+Exit code: 0 done; 1 the result was refused, or lint or the runtime warns; 2 wrong input, data or option, or something that the
 engine or the disk can't do; 70 a fault of onnxq itself.
 A model file named like a command is written ./info.";
 
@@ -122,6 +122,10 @@ pub(crate) struct QuantizeArgs {
     /// Write OUT even where nothing was quantized
     #[arg(long)]
     pub(crate) allow_noop: bool,
+    /// Let the runtime itself optimize the result, and refuse it where an operator stays float that was to be integer
+    /// (needs onnxruntime's library: ORT_DYLIB_PATH)
+    #[arg(long)]
+    pub(crate) check_target: bool,
     /// Print what would be quantized and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -209,6 +213,10 @@ pub(crate) struct LintArgs {
     /// The oldest release of the runtime that must load and compute the model, such as 1.18
     #[arg(long, value_name = "VERSION")]
     pub(crate) min_ort: Option<Version>,
+    /// Let the runtime itself optimize the model, and say where it does otherwise (needs onnxruntime's library:
+    /// ORT_DYLIB_PATH)
+    #[arg(long)]
+    pub(crate) check_target: bool,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,

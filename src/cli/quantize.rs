@@ -12,9 +12,10 @@ use super::args::{DataArgs, IoArg, QuantizeArgs};
 use super::{note, places, say};
 use crate::data::{DataOptions, Preprocess};
 use crate::driver::{self, Done, Job, Measured};
-use crate::engine::Engine;
+use crate::engine::{Engine, Runtime};
 use crate::error::Error;
-use crate::lint::{Kernels, Lint};
+use crate::lint::{Check, Kernels, Lint};
+use crate::onnx::output::Scratch;
 use crate::onnx::{self, ExternalData, WriteOptions, Written};
 use crate::progress::{Progress, Silent, Terminal};
 use crate::recipe::Recipe;
@@ -32,7 +33,9 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let input = args.input.as_deref().ok_or_else(|| Error::Option("give a model".to_owned()))?;
     let target = target::load(&args.target)?;
     settle_bits(args, &mut recipe, &target);
-    let kernels = target.kernels.as_ref().map(|_| Kernels::of(&target)).transpose()?;
+    // To check a target without kernel rules is an error that says so.
+    let kernels = (target.kernels.is_some() || args.check_target).then(|| Kernels::of(&target)).transpose()?;
+    let runtime = args.check_target.then(Runtime::load).transpose()?;
     let bits = recipe.bits;
     target.weight_format(bits).map_err(onnxq_passes::PassError::from)?;
     bits.activation.map(|bits| target.activation_format(bits)).transpose().map_err(onnxq_passes::PassError::from)?;
@@ -52,7 +55,11 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let output = output.ok_or_else(|| Error::Option("give an output".to_owned()))?;
     let after = onnx::encoded_len(&done.model)?;
     let mut report = Report::new(input, output, &recipe, &target, &settings, &done, Sizes { before, after });
-    report.lint = kernels.map(|kernels| Lint::of(&done.model, &kernels, None).outlook());
+    if let Some(kernels) = &kernels {
+        let lint = Lint::of(&done.model, kernels, None);
+        report.lint = Some(lint.outlook());
+        report.check = runtime.map(|runtime| check(&done.model, &lint, kernels, &runtime)).transpose()?;
+    }
     if args.dry_run {
         return dry_run(args, &recipe, &done, report);
     }
@@ -60,6 +67,14 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     write(args, &done.model, input, output)?;
     tell(args, &report);
     Ok(())
+}
+
+/// What the runtime makes of the result, before it gets its place.
+fn check(model: &Model, lint: &Lint, kernels: &Kernels, runtime: &Runtime) -> Result<Check, Error> {
+    let scratch = Scratch::new().map_err(onnx::WriteError::from)?;
+    let file = scratch.path("model.onnx");
+    onnx::write(model, &file, &WriteOptions::default())?;
+    Check::of(&file, lint, kernels, runtime).map_err(|error| error.in_model("the result"))
 }
 
 /// Prints the plan; where nothing is quantized or the file would grow, that is refused as it would be without --dry-run.
@@ -298,6 +313,9 @@ fn selection(args: &QuantizeArgs, recipe: &Recipe, graph: &Graph) -> Result<Sele
 
 /// Refuses what is no gain.
 fn gate(args: &QuantizeArgs, recipe: &Recipe, done: &Done, report: &Report) -> Result<(), Error> {
+    if let Some(check) = report.check.as_ref().filter(|check| !check.is_confirmed()) {
+        return Err(Error::Refused(format!("{}; nothing was written", check.complaint())));
+    }
     if recipe.is_none() {
         return Ok(());
     }

@@ -22,6 +22,12 @@ pub(super) struct Judged {
     pub(super) findings: Vec<(NodeIx, Finding)>,
     /// Kernels, and whether each only moves codes.
     pub(super) kernels: Vec<(String, bool)>,
+    pub(super) conversions: Counted,
+}
+
+/// The conversions that a graph has when it runs.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counted {
     pub(super) running: Conversions,
     pub(super) vectors: usize,
     pub(super) stranded: Conversions,
@@ -55,7 +61,7 @@ pub(super) fn judge(mut sketch: Sketch<'_>, kernels: &Kernels, oldest: Option<Ve
         }
     }
     judge.drop_pairs();
-    judge.count();
+    judge.judged.conversions = Counted::of(&judge.sketch);
     for node in nodes {
         if !judge.computes.contains(&node) {
             judge.stays_float(node, missing.remove(&node));
@@ -200,38 +206,6 @@ impl<'k> Judge<'_, 'k> {
         }
     }
 
-    /// Counts the conversions that are left.
-    fn count(&mut self) {
-        for quantizer in self.sketch.of_kind(QUANTIZE) {
-            let Some(codes) = self.sketch.output(quantizer) else { continue };
-            let value = &self.sketch.values[codes];
-            self.judged.running.quantize += 1;
-            let is_back = |(node, _): &(NodeIx, Option<usize>)| self.sketch.nodes[*node].kind == DEQUANTIZE;
-            if !value.is_output && value.readers.iter().all(is_back) {
-                self.judged.stranded.quantize += 1;
-            }
-        }
-        for dequantizer in self.sketch.of_kind(DEQUANTIZE) {
-            self.judged.running.dequantize += 1;
-            self.judged.vectors += usize::from(self.is_vector(dequantizer));
-            self.judged.stranded.dequantize += usize::from(self.is_stranded(dequantizer));
-        }
-    }
-
-    /// Whether a DequantizeLinear reads a constant with one dimension at most, such as a bias.
-    fn is_vector(&self, dequantizer: NodeIx) -> bool {
-        let codes = self.sketch.input(dequantizer, 0).map(|codes| &self.sketch.values[codes]);
-        codes
-            .is_some_and(|codes| codes.fixed != Fixed::No && codes.shape.as_ref().is_some_and(|shape| shape.len() <= 1))
-    }
-
-    /// Whether a DequantizeLinear undoes what a QuantizeLinear just did, or makes floats of constant codes at every run.
-    fn is_stranded(&self, dequantizer: NodeIx) -> bool {
-        let Some(codes) = self.sketch.input(dequantizer, 0) else { return false };
-        let is_constant = self.sketch.values[codes].fixed != Fixed::No && !self.is_vector(dequantizer);
-        is_constant || self.sketch.written_by(codes, QUANTIZE).is_some()
-    }
-
     /// What there is to say of a node that stays float.
     fn stays_float(&mut self, node: NodeIx, missing: Option<Missing>) {
         let slots = 0..self.sketch.nodes[node].inputs.len();
@@ -240,7 +214,7 @@ impl<'k> Judge<'_, 'k> {
         if in_front.is_empty() && !behind {
             return;
         }
-        let is_wasted = in_front.iter().any(|&dequantizer| self.is_stranded(dequantizer));
+        let is_wasted = in_front.iter().any(|&dequantizer| is_stranded(&self.sketch, dequantizer));
         let has_rule = missing.is_some();
         let is_gap = has_rule && behind && !in_front.is_empty();
         let Missing { reason, is_product } = missing.unwrap_or(Missing { reason: Reason::NoKernel, is_product: false });
@@ -268,6 +242,41 @@ impl<'k> Judge<'_, 'k> {
     fn say_older(&mut self, node: NodeIx, what: String, since: Version) {
         self.say(Level::Warning, node, false, Reason::Older { what, since: since.to_string() });
     }
+}
+
+impl Counted {
+    /// Counts them.
+    pub(super) fn of(sketch: &Sketch<'_>) -> Self {
+        let mut counted = Self::default();
+        for quantizer in sketch.of_kind(QUANTIZE) {
+            let Some(codes) = sketch.output(quantizer) else { continue };
+            let value = &sketch.values[codes];
+            counted.running.quantize += 1;
+            let is_back = |(node, _): &(NodeIx, Option<usize>)| sketch.nodes[*node].kind == DEQUANTIZE;
+            if !value.is_output && value.readers.iter().all(is_back) {
+                counted.stranded.quantize += 1;
+            }
+        }
+        for dequantizer in sketch.of_kind(DEQUANTIZE) {
+            counted.running.dequantize += 1;
+            counted.vectors += usize::from(is_vector(sketch, dequantizer));
+            counted.stranded.dequantize += usize::from(is_stranded(sketch, dequantizer));
+        }
+        counted
+    }
+}
+
+/// Whether a DequantizeLinear reads a constant with one dimension at most, such as a bias.
+fn is_vector(sketch: &Sketch<'_>, dequantizer: NodeIx) -> bool {
+    let codes = sketch.input(dequantizer, 0).map(|codes| &sketch.values[codes]);
+    codes.is_some_and(|codes| codes.fixed != Fixed::No && codes.shape.as_ref().is_some_and(|shape| shape.len() <= 1))
+}
+
+/// Whether a DequantizeLinear undoes what a QuantizeLinear just did, or makes floats of constant codes at every run.
+fn is_stranded(sketch: &Sketch<'_>, dequantizer: NodeIx) -> bool {
+    let Some(codes) = sketch.input(dequantizer, 0) else { return false };
+    let is_constant = sketch.values[codes].fixed != Fixed::No && !is_vector(sketch, dequantizer);
+    is_constant || sketch.written_by(codes, QUANTIZE).is_some()
 }
 
 /// What becomes of a MatMulInteger: with a Cast and a Mul by the product of both scales behind it, it gives floats; where it

@@ -3,8 +3,10 @@
 //!
 //! The way: a light copy of the graph (`sketch`), what the runtime itself changes first (`rewrites`), each operator against
 //! the rules of the target's kernels (`kernels`, `select`), then what is left over: conversions that run, and operators that
-//! stay float between them (`judge`). Knows nothing of how the model was made: it works on anybody's file.
+//! stay float between them (`judge`). Where the runtime is at hand, its own optimized graph is set
+//! beside the prediction (`optimized`, `check`). Knows nothing of how the model was made: it works on anybody's file.
 
+mod check;
 mod judge;
 pub mod kernels;
 pub mod optimized;
@@ -23,6 +25,7 @@ use onnxq_ir::{Graph, Model};
 use onnxq_plan::Evaluator as _;
 use serde::Serialize;
 
+pub use check::Check;
 pub use kernels::{Kernels, Level};
 pub use reason::Reason;
 pub use report::{Names, Outlook, Report};
@@ -80,6 +83,13 @@ impl Conversions {
     }
 }
 
+impl std::ops::AddAssign for Conversions {
+    fn add_assign(&mut self, other: Self) {
+        self.quantize += other.quantize;
+        self.dequantize += other.dequantize;
+    }
+}
+
 /// What is predicted of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lint {
@@ -129,11 +139,9 @@ impl Lint {
         for (kernel, moves) in judged.kernels {
             *if moves { &mut self.moving } else { &mut self.kernels }.entry(kernel).or_insert(0) += 1;
         }
-        self.running.quantize += judged.running.quantize;
-        self.running.dequantize += judged.running.dequantize;
-        self.vectors += judged.vectors;
-        self.stranded.quantize += judged.stranded.quantize;
-        self.stranded.dequantize += judged.stranded.dequantize;
+        self.running += judged.conversions.running;
+        self.vectors += judged.conversions.vectors;
+        self.stranded += judged.conversions.stranded;
     }
 
     /// Sets conversions against integer kernels.

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use onnxq_ir::{Graph, Model};
+use serde::Serialize;
 
+use super::judge::Counted;
 use super::kernels::Kernels;
+use super::sketch::Sketch;
 use super::{Conversions, Lint};
 
 /// The integer kernels of an optimized graph.
@@ -16,17 +19,46 @@ pub struct Taken {
     pub nodes: BTreeMap<String, String>,
     /// Conversions that run.
     pub running: Conversions,
+    /// DequantizeLinear among them of constants with one dimension, as [`Lint::vectors`] has it.
+    pub vectors: usize,
+    /// Conversions that run for nothing, as [`Lint::stranded`] has it.
+    pub stranded: Conversions,
 }
 
 /// A point in which prediction and runtime differ.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// A kernel, or a node.
-    pub what: String,
-    /// What was predicted.
-    pub predicted: String,
-    /// What the runtime did.
-    pub taken: String,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Difference {
+    /// How often a kernel is taken.
+    Count {
+        /// The kernel.
+        kernel: String,
+        /// How often it was predicted.
+        predicted: usize,
+        /// How often the runtime took it.
+        taken: usize,
+    },
+    /// What a node becomes.
+    Node {
+        /// The node.
+        node: String,
+        /// The kernel that was predicted; none is float.
+        predicted: Option<String>,
+        /// The kernel that the runtime took; none is float.
+        taken: Option<String>,
+    },
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Count { kernel, predicted, taken } => write!(f, "{taken} {kernel} where {predicted} were predicted"),
+            Self::Node { node, predicted, taken } => {
+                let float = |kernel: &Option<String>| kernel.clone().unwrap_or_else(|| "float".to_owned());
+                write!(f, "`{node}` is {}, predicted {}", float(taken), float(predicted))
+            }
+        }
+    }
 }
 
 /// What a fusion of the runtime's appends to the name of the node that it starts from.
@@ -36,11 +68,15 @@ impl Taken {
     /// What the runtime took, from the model that it wrote.
     pub fn of(optimized: &Model, kernels: &Kernels) -> Self {
         let mut taken = Self::default();
-        taken.add(&optimized.graph, kernels);
+        taken.add(&optimized.graph, None, kernels);
         taken
     }
 
-    fn add(&mut self, graph: &Graph, kernels: &Kernels) {
+    fn add(&mut self, graph: &Graph, around: Option<&Sketch<'_>>, kernels: &Kernels) {
+        let sketch = Sketch::of(graph, around);
+        let counted = Counted::of(&sketch);
+        self.vectors += counted.vectors;
+        self.stranded += counted.stranded;
         for id in graph.op_ids() {
             let op = graph.op(id);
             let domain = if op.domain() == "ai.onnx" { "" } else { op.domain() };
@@ -55,7 +91,7 @@ impl Taken {
                 }
                 _ => {}
             }
-            op.bodies().for_each(|body| self.add(body, kernels));
+            op.bodies().for_each(|body| self.add(body, Some(&sketch), kernels));
         }
     }
 
@@ -69,8 +105,7 @@ impl Taken {
             let count = |counts: &BTreeMap<String, usize>| counts.get(name).copied().unwrap_or(0);
             let (predicted, taken) = (count(&lint.kernels), count(&self.kernels));
             if predicted != taken {
-                let (predicted, taken) = (predicted.to_string(), taken.to_string());
-                found.push(Difference { what: name.clone(), predicted, taken });
+                found.push(Difference::Count { kernel: name.clone(), predicted, taken });
             }
         }
         for verdict in &lint.verdicts {
@@ -78,13 +113,12 @@ impl Taken {
             let predicted = match &verdict.kernel {
                 Ok(kernel) if *kernel == verdict.operator || kernel.starts_with("Dynamic") => continue,
                 Ok(kernel) if verdict.operator == "MatMulInteger" && kernel != "MatMulInteger" => continue,
-                Ok(kernel) => kernel.as_str(),
-                Err(_) => "float",
+                kernel => kernel.as_ref().ok(),
             };
-            let taken = self.nodes.get(&verdict.node).map_or("float", String::as_str);
+            let taken = self.nodes.get(&verdict.node);
             if predicted != taken {
-                let (what, predicted, taken) = (verdict.node.clone(), predicted.to_owned(), taken.to_owned());
-                found.push(Difference { what, predicted, taken });
+                let (predicted, taken) = (predicted.cloned(), taken.cloned());
+                found.push(Difference::Node { node: verdict.node.clone(), predicted, taken });
             }
         }
         found

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Conversions, Level, Lint, Reason};
+use super::{Check, Conversions, Level, Lint, Reason};
 
 /// How many nodes of a group are named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,18 +63,20 @@ impl Lint {
         }
     }
 
-    /// The whole, as a person reads it.
-    pub fn text(&self, names: Names) -> String {
+    /// Kernels and conversions, as a person reads them.
+    pub fn head(&self) -> String {
         let mut text = String::new();
         if self.is_quantized() {
             self.write_head(&mut text);
         } else {
             let _ = writeln!(text, "  nothing    is quantized in this model");
         }
-        for group in self.groups() {
-            let _ = write!(text, "\n{}", group.text(names));
-        }
         text
+    }
+
+    /// What there is to say of nodes, by reason.
+    pub fn told(&self, names: Names) -> String {
+        self.groups().iter().fold(String::new(), |text, group| format!("{text}\n{}", group.text(names)))
     }
 
     fn write_head(&self, text: &mut String) {
@@ -135,6 +137,7 @@ impl Lint {
             moving: self.moving.clone(),
             running: self.running,
             stranded: self.stranded,
+            check: None,
             findings: groups.collect(),
             nodes: self
                 .verdicts
@@ -147,6 +150,14 @@ impl Lint {
                 })
                 .collect(),
         }
+    }
+}
+
+impl Report {
+    /// The same with what the runtime itself does.
+    #[must_use]
+    pub fn with_check(self, check: Option<Check>) -> Self {
+        Self { check, ..self }
     }
 }
 
@@ -192,6 +203,9 @@ pub struct Report {
     moving: BTreeMap<String, usize>,
     running: Conversions,
     stranded: Conversions,
+    /// What the runtime itself does, where it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<Check>,
     findings: Vec<FindingReport>,
     nodes: Vec<NodeReport>,
 }
@@ -215,12 +229,12 @@ struct NodeReport {
     reason: Option<&'static str>,
 }
 
-fn conversions(counts: Conversions) -> String {
+pub(super) fn conversions(counts: Conversions) -> String {
     format!("{} QuantizeLinear, {} DequantizeLinear", counts.quantize, counts.dequantize)
 }
 
 /// `20 MatMulIntegerToFloat, 1 QGemm`: the most frequent first.
-fn counted(counts: &BTreeMap<String, usize>) -> String {
+pub(super) fn counted(counts: &BTreeMap<String, usize>) -> String {
     let mut sorted: Vec<_> = counts.iter().collect();
     sorted.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), (*name).clone()));
     sorted.into_iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")

@@ -125,7 +125,7 @@ const SUFFIX: &str = ".tmp";
 /// Bytes gathered before they are written; larger pieces are passed on as they are.
 const BUFFER: usize = 1 << 18;
 
-/// Files that are not finished.
+/// Files that are not finished, and folders that are a run's own.
 static LIVE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 fn live() -> MutexGuard<'static, BTreeSet<PathBuf>> {
@@ -190,6 +190,39 @@ impl Drop for Staged {
             let _ = fs::remove_file(&self.path);
             live.remove(&self.path);
         }
+    }
+}
+
+/// A folder for what a run needs for itself, where the system keeps such. Gone, with all that is in it, when it is dropped
+/// or the process is ended by a signal.
+#[derive(Debug)]
+pub struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    /// An empty folder.
+    ///
+    /// # Errors
+    /// Where there can be none.
+    pub fn new() -> Result<Self, OutputError> {
+        let mut live = live();
+        let place = std::env::temp_dir();
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&place);
+        let folder = folder.map_err(|source| OutputError::io(&place, source))?;
+        live.insert(folder.path().to_path_buf());
+        Ok(Self(folder))
+    }
+
+    /// The place of a file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let mut live = live();
+        let _ = fs::remove_dir_all(self.0.path());
+        live.remove(self.0.path());
     }
 }
 
@@ -274,7 +307,7 @@ fn install() -> io::Result<()> {
             // Held to the end: nothing new is begun.
             let live = live();
             for path in live.iter() {
-                let _ = fs::remove_file(path);
+                let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
             }
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }

@@ -12,7 +12,7 @@ use onnxq_plan::{Declined, DescribedSite, Port, Target};
 use serde::Serialize;
 
 use crate::driver::{Done, Measured, MeasuredOn};
-use crate::lint::Outlook;
+use crate::lint::{Check, Outlook};
 use crate::measure::Quality;
 use crate::recipe::Recipe;
 
@@ -123,6 +123,9 @@ pub struct Report {
     /// What the target's runtime is predicted to make of the result, where its kernels are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lint: Option<Outlook>,
+    /// What the runtime itself made of the result, where it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
     /// What each pass did.
     pub passes: Vec<PassReport>,
     /// What became of float inputs and outputs, where codes were wanted there.
@@ -159,6 +162,7 @@ impl Report {
             left_float: left_float(done),
             quality: quality(&done.measured),
             lint: None,
+            check: None,
             passes: done.records.iter().map(pass_report).collect(),
             io: done.plan.ports.clone(),
             notes: done.notes.clone(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::driver::MeasuredOn;
+use crate::lint::Names;
 use crate::measure::{OutputQuality, Top1};
 
 use super::{QualityReport, Report};
@@ -41,6 +42,9 @@ impl Report {
         self.write_quality(&mut text);
         if let Some(outlook) = &self.lint {
             let _ = writeln!(text, "  lint       {}", outlook.line);
+        }
+        if let Some(check) = &self.check {
+            text.push_str(&check.text(Names::Few));
         }
         for note in &self.notes {
             let _ = writeln!(text, "  note       {note}");

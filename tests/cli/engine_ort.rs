@@ -11,6 +11,12 @@ mod without {
         let expected = "onnxq: --engine ort: this build has no onnxruntime engine; build with `--features ort`\n";
         assert_eq!((run.code, run.stderr.as_str()), (Some(2), expected));
         assert!(!folder.has("out.onnx"));
+        let expected = expected.replace("--engine ort", "--check-target");
+        for words in ["cnn_bn.onnx out.onnx --calib calib.npz --check-target", "lint cnn_bn.onnx --check-target"] {
+            let run = folder.run(words);
+            assert_eq!((run.code, run.stderr.as_str()), (Some(2), expected.as_str()), "{words}");
+        }
+        assert!(!folder.has("out.onnx"));
     }
 }
 
@@ -25,6 +31,9 @@ mod with {
     use crate::tool::{Folder, Outcome, tell};
 
     const VARIABLE: &str = "ORT_DYLIB_PATH";
+
+    /// Else the library keeps a file of its own among the temporary ones.
+    const NO_TELEMETRY: (&str, &str) = ("ORT_DISABLE_TELEMETRY", "1");
 
     /// ONNX Runtime's library: the one that the environment names, or that of the Python package.
     fn library() -> Option<PathBuf> {
@@ -48,7 +57,7 @@ mod with {
 
     /// Runs the tool with a library; an empty path is none.
     fn run(folder: &Folder, library: &Path, words: &str) -> Outcome {
-        folder.run_where((VARIABLE, library), words)
+        folder.run_where(&[(VARIABLE, library)], words)
     }
 
     /// Scale and zero point of every quantizer, with the node that has it.
@@ -127,6 +136,75 @@ unusual (float[N, 64] x) => (float[N, 64] y)
             let run = run(&folder, Path::new(library), words);
             assert_eq!(run.code, Some(2));
             assert!(run.stderr.contains(expected) && run.stderr.lines().count() == 1, "{}", run.stderr);
+            assert!(!folder.has("out.onnx"));
+        }
+    }
+
+    /// Temporary files are looked for in a folder that belongs to the test.
+    fn run_in(folder: &Folder, library: &Path, words: &str) -> Outcome {
+        let scratch = folder.path("scratch");
+        std::fs::create_dir_all(&scratch).expect("a folder");
+        let run = folder
+            .run_where(&[(VARIABLE, library), ("TMPDIR", &scratch), (NO_TELEMETRY.0, NO_TELEMETRY.1.as_ref())], words);
+        assert_eq!(entries(&scratch).count(), 0, "{words}: something is left behind");
+        run
+    }
+
+    #[test]
+    fn the_runtime_confirms_what_was_predicted() {
+        let Some(library) = library() else { return };
+        let folder = Folder::with("check_target", &["cnn_bn.onnx", "deit_fmnist.onnx", "calib.npz"]);
+        for (model, kernels) in
+            [("cnn_bn", "22 QLinearConv, 5 QLinearAdd, 1 QGemm"), ("deit_fmnist", "20 MatMulIntegerToFloat, 1 QGemm")]
+        {
+            let words = format!("{model}.onnx {model}.q.onnx --calib calib.npz --samples 4 --check-target");
+            let summary = run_in(&folder, &library, &words).done().stdout;
+            let line = format!("  checked    the runtime takes {kernels}: as predicted\n");
+            assert!(summary.contains(&line), "{summary}");
+            let json = run_in(&folder, &library, &format!("{words} --json --external-data")).done().json();
+            assert_eq!(json["check"]["kernels"], json["lint"]["kernels"]);
+            assert_eq!(json["check"]["running"], json["lint"]["running"]);
+            assert_eq!((&json["check"]["floats"], &json["check"]["differences"]), (&0.into(), &serde_json::json!([])));
+            // Of a file with its weights beside it.
+            let told = run_in(&folder, &library, &format!("lint {model}.q.onnx --check-target")).done().stdout;
+            assert!(told.contains(&line), "{told}");
+            let json = run_in(&folder, &library, &format!("lint {model}.q.onnx --check-target --json")).done().json();
+            assert_eq!(json["check"]["kernels"], json["kernels"]);
+        }
+    }
+
+    /// A file that runs conversions for nothing is refused, whatever else is said of it.
+    #[test]
+    fn what_is_stranded_is_refused() {
+        let Some(library) = library() else { return };
+        let folder = Folder::new("check_target_stranded");
+        let text = r#"<ir_version: 8, opset_import: ["" : 17]>
+stranded (float[1, 4] x) => (float[1, 4] y)
+< float s = {0.5}, uint8 z = {128} >
+{ q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Tanh (d) }"#;
+        save(text, &folder.path("stranded.onnx"));
+        let run = run_in(&folder, &library, "lint stranded.onnx --check-target").refused();
+        let expected = "onnxq: --check-target: the runtime leaves 1 QuantizeLinear, 1 DequantizeLinear of no use\n";
+        assert_eq!(run.stderr, expected);
+        assert!(run.stdout.contains("checked    the runtime takes no integer kernel: as predicted"), "{}", run.stdout);
+    }
+
+    #[test]
+    fn what_can_not_be_checked_is_one_error() {
+        let Some(library) = library() else { return };
+        let folder = Folder::with("check_target_errors", &["cnn_bn.onnx", "calib.npz"]);
+        let text = r#"<ir_version: 8, opset_import: ["" : 17, "nobody" : 1]>
+foreign (float[1, 4] x) => (float[1, 4] y) { y = nobody.Thing (x) }"#;
+        save(text, &folder.path("foreign.onnx"));
+        for (library, words, expected) in [
+            (library.as_path(), "lint foreign.onnx --check-target", "foreign.onnx: onnxruntime"),
+            (&library, "cnn_bn.onnx out.onnx --target generic --calib calib.npz --check-target", "has no kernel rules"),
+            (Path::new(""), "cnn_bn.onnx out.onnx --calib calib.npz --check-target", "ORT_DYLIB_PATH is not set"),
+            (Path::new("nowhere.so"), "lint cnn_bn.onnx --check-target", "`nowhere.so`, which is no file"),
+        ] {
+            let run = run_in(&folder, library, words);
+            assert_eq!(run.code, Some(2), "{words}: {}", run.stderr);
+            assert!(run.stderr.contains(expected) && run.stderr.lines().count() == 1, "{words}: {}", run.stderr);
             assert!(!folder.has("out.onnx"));
         }
     }

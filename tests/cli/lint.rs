@@ -1,5 +1,6 @@
 //! What `onnxq lint` predicts, set beside what onnxruntime does.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -173,6 +174,66 @@ fn check_file(oracle: &Oracle, folder: &Folder, file: &Path) {
     assert!(conversions * 50 <= taken.running.total(), "{name}: {:?} run, predicted {:?}", taken.running, lint.running);
 }
 
+/// Every model at hand, in every export, with its calibration data where that is a file.
+fn every_model() -> Vec<(PathBuf, Option<PathBuf>)> {
+    let shared = shared().map(|shared| shared.read_dir().expect("models").map(|entry| entry.expect("a folder").path()));
+    let folders = std::iter::once(shipped()).chain(shared.into_iter().flatten()).filter(|path| path.is_dir());
+    let mut models = Vec::new();
+    for folder in folders {
+        let data = Some(folder.join("calib.npz")).filter(|data| data.is_file());
+        let files = folder.read_dir().expect("files").map(|entry| entry.expect("a file").path());
+        let is_model = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "onnx");
+        models.extend(files.filter(is_model).map(|model| (model, data.clone())));
+    }
+    models.sort();
+    models
+}
+
+/// Every operator of the plan is one integer kernel of the runtime's graph, or moves codes there; no other kernel is, and no
+/// conversion runs for nothing.
+#[test]
+fn what_is_planned_is_what_runs() {
+    let Some(oracle) = Oracle::find() else { return };
+    let folder = Folder::new("lint_planned");
+    let models = every_model();
+    assert!(models.len() >= 2);
+    for (i, (model, data)) in models.iter().enumerate() {
+        let data = data.as_ref().map_or_else(String::new, |data| format!("--calib {}", data.display()));
+        // Ranges decide nothing here.
+        let all = "--calibrator minmax --min-sqnr off --min-node-sqnr off --samples 2";
+        let words = format!("{} {i}.onnx {data} {all} --json", model.display());
+        let report = folder.run(&words).done().json();
+        let (file, optimized) = (folder.path(&format!("{i}.onnx")), folder.path(&format!("{i}.opt")));
+        oracle.ask(&["optimize", file.to_str().expect("UTF-8"), optimized.to_str().expect("UTF-8")]);
+        let taken = Taken::of(&onnx::read(&optimized).expect("a model"), &kernels());
+        let name = model.display();
+        assert_eq!(planned_kernels(&report["quantized"]), merged(&taken.kernels), "{name}");
+        assert_eq!((taken.stranded.total(), taken.vectors), (0, 0), "{name}: {:?} run", taken.running);
+    }
+}
+
+/// The kernels that the operators of a plan are to become; both of a product are one.
+fn planned_kernels(quantized: &serde_json::Value) -> BTreeMap<String, u64> {
+    // On codes as they are, or rows of codes, which are scaled behind it.
+    const NO_KERNELS: [&str; 10] =
+        ["Embedding", "MaxPool", "Resize", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split"];
+    let quantized = quantized.as_object().expect("kinds");
+    let kinds = quantized.iter().filter(|(kind, _)| !NO_KERNELS.contains(&kind.as_str()));
+    let kernel = |kind: &str| if kind == "Linear" { PRODUCT.to_owned() } else { format!("QLinear{kind}") };
+    kinds.map(|(kind, count)| (kernel(kind), count.as_u64().expect("a count"))).collect()
+}
+
+const PRODUCT: &str = "MatMulIntegerToFloat or QGemm";
+
+fn merged(kernels: &BTreeMap<String, usize>) -> BTreeMap<String, u64> {
+    let mut merged = BTreeMap::new();
+    for (kernel, count) in kernels {
+        let name = if matches!(kernel.as_str(), "MatMulIntegerToFloat" | "QGemm") { PRODUCT } else { kernel };
+        *merged.entry(name.to_owned()).or_insert(0) += *count as u64;
+    }
+    merged
+}
+
 #[test]
 fn a_slow_file_is_told_why() {
     let Some(oracle) = Oracle::find() else { return };
@@ -245,7 +306,7 @@ fn older_releases() {
     let folder = Folder::with("lint_old", &["deit_fmnist.onnx", "calib.npz"]);
     folder.run("deit_fmnist.onnx w4.onnx --bits w4 --storage native --quiet").done();
     let old = folder.run("lint w4.onnx --min-ort 1.18").refused().stdout;
-    for text in ["4-bit codes (22 of them): from 1.19 on", "the kernel MatMulNBits: from 1.32 on"] {
+    for text in ["4-bit codes (21 of them): from 1.19 on", "the kernel MatMulNBits: from 1.32 on"] {
         assert!(old.contains(text), "{text}: {old}");
     }
     let newer = folder.run("lint w4.onnx --min-ort 1.32").refused().stdout;

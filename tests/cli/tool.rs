@@ -85,11 +85,11 @@ impl Folder {
         Self::outcome(words, self.command(words))
     }
 
-    /// The same with an environment variable set.
+    /// The same with environment variables set.
     #[cfg(feature = "ort")]
-    pub(crate) fn run_where(&self, (variable, value): (&str, &Path), words: &str) -> Outcome {
+    pub(crate) fn run_where(&self, variables: &[(&str, &Path)], words: &str) -> Outcome {
         let mut command = self.command(words);
-        command.env(variable, value);
+        command.envs(variables.iter().copied());
         Self::outcome(words, command)
     }
 

@@ -4,11 +4,12 @@
 //! The model is encoded in memory, with the values that are asked for as its outputs, and run as it stands, without graph
 //! optimizations. A plan is simulated by plain float operators at each site (`simulate`). Values are shown when a run is over, all at
 //! once: memory grows with their number. Each thread has a session of its own, of one thread: results are the same bits
-//! for any number of threads.
+//! for any number of threads. `Optimizer` shows what the runtime makes of a file.
 //!
 //! This is the only crate that knows ort. It knows no files: how a model is encoded it is told.
 
 mod library;
+mod optimize;
 mod session;
 mod simulate;
 mod tensor;
@@ -17,6 +18,7 @@ use onnxq_ir::{Graph, Model, OpId, Origin, RECOGNISED, ValueId, ValueType};
 use onnxq_plan::{EngineError, Evaluator, Inferred, Request, Session};
 
 pub use library::{LoadError, VARIABLE};
+pub use optimize::Optimizer;
 
 /// The engine's name in messages.
 pub(crate) const NAME: &str = "onnxruntime";

@@ -73,7 +73,7 @@ impl<'a> OrtSession<'a> {
     }
 }
 
-fn refusal(node: Option<String>, reason: &str) -> EngineError {
+pub(crate) fn refusal(node: Option<String>, reason: &str) -> EngineError {
     EngineError::Prepare { engine: NAME, node, reason: shorten(reason) }
 }
 

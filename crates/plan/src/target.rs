@@ -98,6 +98,9 @@ impl From<CodeSign> for Signedness {
 pub enum BiasForm {
     /// int32 codes whose scale is that of the product.
     Int32,
+    /// The same, but float where the runtime keeps the Add apart: behind a MatMul of more than two dimensions that are not
+    /// all known. Adding floats there saves making floats of codes at every run.
+    Int32WhereJoined,
     /// float32.
     Float,
 }
@@ -265,6 +268,15 @@ pub enum OperatorKind {
     DepthToSpace,
     /// SpaceToDepth.
     SpaceToDepth,
+    /// LSTM: its weights alone, which saves size only.
+    #[serde(rename = "LSTM")]
+    Lstm,
+    /// GRU: its weights alone, which saves size only.
+    #[serde(rename = "GRU")]
+    Gru,
+    /// RNN: its weights alone, which saves size only.
+    #[serde(rename = "RNN")]
+    Rnn,
 }
 
 impl OperatorKind {
@@ -330,6 +342,9 @@ impl OperatorKind {
             Self::Tile => "Tile",
             Self::DepthToSpace => "DepthToSpace",
             Self::SpaceToDepth => "SpaceToDepth",
+            Self::Lstm => "LSTM",
+            Self::Gru => "GRU",
+            Self::Rnn => "RNN",
         }
     }
 }

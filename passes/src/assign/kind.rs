@@ -1,8 +1,8 @@
 //! What kind of quantizable operator an operator is.
 
-use onnxq_ir::ops::{Conv, Gather, Linear};
+use onnxq_ir::ops::{Conv, Form, Gather, Linear};
 use onnxq_ir::{ElementType, Graph, OpId, Origin, Tensor, ValueId};
-use onnxq_plan::{Facts, OperatorKind};
+use onnxq_plan::{BiasForm, Facts, OperatorKind};
 
 /// An operator that rules and recipes can speak of, with its operands.
 #[derive(Clone, Debug)]
@@ -110,6 +110,23 @@ impl Candidate {
     pub(crate) fn least_size(&self, graph: &Graph) -> Option<usize> {
         let (slot, _) = self.weight.filter(|_| self.kind == OperatorKind::Linear)?;
         graph.constant(graph.input(self.op, slot)?)?.shape().iter().min().copied()
+    }
+
+    /// Whether a constant bias becomes int32 codes on a target with biases of this form.
+    pub(crate) fn has_integer_bias(&self, graph: &Graph, form: BiasForm) -> bool {
+        match form {
+            BiasForm::Float => false,
+            BiasForm::Int32 => true,
+            BiasForm::Int32WhereJoined => !self.adds_bias_apart(graph),
+        }
+    }
+
+    /// Whether the bias is that of an Add behind a MatMul of more than two dimensions, of which some are not known.
+    fn adds_bias_apart(&self, graph: &Graph) -> bool {
+        let Some(linear) = Linear::at(graph, self.op) else { return false };
+        let shape = graph.tensor_type(linear.x).and_then(|known| known.shape);
+        matches!(linear.form, Form::MatMul(Some(_)))
+            && shape.is_some_and(|shape| shape.len() > 2 && shape.iter().any(|dim| dim.known().is_none()))
     }
 
     /// Input slots of all operands that a product or convolution multiplies.

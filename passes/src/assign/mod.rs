@@ -13,6 +13,7 @@ pub(crate) mod mse;
 pub(crate) mod output_sites;
 pub(crate) mod percentile;
 pub(crate) mod quantized;
+pub(crate) mod recurrent_weights;
 pub(crate) mod residual;
 pub(crate) mod select_sites;
 pub(crate) mod without;

@@ -45,7 +45,7 @@ use onnxq_ir::ops::Softmax;
 use onnxq_ir::{Graph, OpId, ValueId};
 use onnxq_numerics::{Base, LevelRule, Symmetry, Uniform};
 use onnxq_plan::target::{FixedScale, WeightGranularity};
-use onnxq_plan::{BiasForm, Bits, Granularity, OperatorKind, Placement, Quantizer, Scheme, Site, Target};
+use onnxq_plan::{Bits, Granularity, OperatorKind, Placement, Quantizer, Scheme, Site, Target};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Chosen, Link};
@@ -259,7 +259,7 @@ impl SelectSites {
         if let Some(slot) = candidate.bias
             && uniform
             && bits.activation.is_some()
-            && cx.target.bias == BiasForm::Int32
+            && candidate.has_integer_bias(cx.graph(), cx.target.bias)
         {
             cx.plan.want(Site::Operand { op: candidate.op, slot }, Scheme::Bias);
             cx.assigned();
@@ -488,6 +488,11 @@ mod tests {
     #[test]
     fn int32_bias() {
         check!("select-sites/int32_bias");
+    }
+
+    #[test]
+    fn open_batch() {
+        check!("select-sites/open_batch");
     }
 
     #[test]

@@ -267,6 +267,11 @@ mod tests {
     }
 
     #[test]
+    fn recurrent() {
+        check!("insert-qdq/recurrent");
+    }
+
+    #[test]
     fn chain() {
         check!("insert-qdq/chain");
     }

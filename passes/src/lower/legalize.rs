@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 
 use onnxq_ir::{Graph, OpId, Tensor, ValueId};
 use onnxq_numerics::Uniform;
-use onnxq_plan::{BiasForm, Plan, Quantizer, Scheme, Site};
+use onnxq_plan::{Plan, Quantizer, Scheme, Site};
 use serde::{Deserialize, Serialize};
 
 use crate::assign::kind::Candidate;
@@ -128,11 +128,10 @@ enum Unfit {
 
 /// Puts biases into the plan that a method has made.
 fn want_new_biases(cx: &mut Context<'_>) {
-    if cx.target.bias != BiasForm::Int32 {
-        return;
-    }
     for op in cx.ops() {
-        let Some(slot) = Candidate::at(cx.graph(), op).and_then(|candidate| candidate.bias) else { continue };
+        let candidate = Candidate::at(cx.graph(), op);
+        let candidate = candidate.filter(|candidate| candidate.has_integer_bias(cx.graph(), cx.target.bias));
+        let Some(slot) = candidate.and_then(|candidate| candidate.bias) else { continue };
         let site = Site::Operand { op, slot };
         let weight = cx.plan.quantizer(Site::Operand { op, slot: 1 });
         let is_uniform = matches!(weight, Some(Quantizer::Tensor(_) | Quantizer::Channels { .. }));
