@@ -99,7 +99,9 @@ passes! {
     "auto" => assign/auto::Auto;
     "give-back" => assign/give_back::GiveBack;
     "best-percentile" => assign/best_percentile::BestPercentile;
+    "cross-layer-equalization" => reparam/cross_layer_equalization::CrossLayerEqualization;
     "repq" => reparam/repq::RepQ;
+    "bias-correction" => round/bias_correction::BiasCorrection;
     "legalize" => lower/legalize::Legalize;
     "opset" => lower/opset::Opset;
     "insert-qdq" => lower/insert_qdq::InsertQdq;
