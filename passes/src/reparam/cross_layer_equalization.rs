@@ -24,7 +24,7 @@
 //! Exact.
 //!
 //! # Declines
-//! - `other-readers`: the value between is an output of the graph, read elsewhere as well, or not at all.
+//! - `other-readers`: the value between is an output of the graph or read elsewhere as well.
 //! - `nonlinear-reader`: something else stands between.
 //! - `bounded`: a Clip with an upper bound stands between (Relu6): the bound has no factor per channel.
 //! - `channel-axis`: one is a convolution and the other is not, or they differ in the number of channels.
@@ -99,6 +99,10 @@ impl Pass for CrossLayerEqualization {
         let mut model = Equalized::default();
         for op in cx.ops() {
             let Some(layer) = Layer::at(cx.graph(), op) else { continue };
+            // The last one of a model.
+            if cx.graph().reader_count(layer.output) == 0 {
+                continue;
+            }
             if let Err(reason) = model.add(self, cx, &layer) {
                 cx.decline(op, reason);
             }
@@ -311,11 +315,10 @@ impl Pair {
             let value = *between.last().expect("never empty");
             let reader = only_reader(graph, value).ok_or_else(|| {
                 let name = graph.value(value).name();
-                format!("other-readers: `{name}` is an output, or not read by one operator alone")
+                format!("other-readers: `{name}` is an output or read elsewhere as well")
             })?;
-            let nonlinear = || {
-                format!("nonlinear-reader: `{}` ({}) reads it", label(graph, reader), graph.op(reader).op_type())
-            };
+            let nonlinear =
+                || format!("nonlinear-reader: `{}` ({}) reads it", label(graph, reader), graph.op(reader).op_type());
             if graph.input(reader, 0) != Some(value) {
                 return Err(nonlinear());
             }
@@ -477,5 +480,148 @@ fn spread(widths: &[f64]) -> f64 {
     match (widths.last(), widths.get(widths.len() / 2)) {
         (Some(widest), Some(&middle)) if middle > 0.0 => widest / middle,
         _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::planned::Scene;
+    use crate::testing::{check, check_declined};
+
+    #[test]
+    fn conv() {
+        check!("cross-layer-equalization/conv");
+    }
+
+    #[test]
+    fn depthwise() {
+        check!("cross-layer-equalization/depthwise");
+    }
+
+    #[test]
+    fn groups() {
+        check!("cross-layer-equalization/groups");
+    }
+
+    #[test]
+    fn linear() {
+        check!("cross-layer-equalization/linear");
+    }
+
+    #[test]
+    fn activations() {
+        check!("cross-layer-equalization/activations");
+    }
+
+    #[test]
+    fn dead_channel() {
+        check!("cross-layer-equalization/dead_channel");
+    }
+
+    #[test]
+    fn tied_weight() {
+        check!("cross-layer-equalization/tied_weight");
+    }
+
+    #[test]
+    fn other_readers() {
+        check_declined!(
+            "cross-layer-equalization/other_readers",
+            "other-readers: `b` is an output or read elsewhere as well"
+        );
+    }
+
+    #[test]
+    fn nonlinear_reader() {
+        check_declined!("cross-layer-equalization/nonlinear_reader", "nonlinear-reader: `gate` (Sigmoid) reads it");
+    }
+
+    #[test]
+    fn bounded() {
+        check_declined!("cross-layer-equalization/bounded", "bounded: `relu6` has an upper bound");
+    }
+
+    #[test]
+    fn channel_axis() {
+        check_declined!("cross-layer-equalization/channel_axis", "channel-axis: `two` sums over another axis");
+    }
+
+    #[test]
+    fn not_constant() {
+        check_declined!(
+            "cross-layer-equalization/not_constant",
+            "not-constant: `b1_` is computed or of another type or size"
+        );
+    }
+
+    #[test]
+    fn not_finite() {
+        check_declined!(
+            "cross-layer-equalization/not_finite",
+            "not-finite: `w1` has elements that are infinite, NaN or beyond 1e30"
+        );
+    }
+
+    #[test]
+    fn no_range() {
+        check_declined!("cross-layer-equalization/no_range", "no-range: no calibration run reached `b`");
+    }
+
+    #[test]
+    fn even() {
+        check_declined!(
+            "cross-layer-equalization/even",
+            "even: the widest channel is 1.0 times as wide as the median one, less than 8"
+        );
+    }
+
+    #[test]
+    fn equal() {
+        check_declined!("cross-layer-equalization/equal", "even: there is nothing to change");
+    }
+
+    /// The largest absolute weights of every channel, in front and behind, pair by pair.
+    fn ranges(scene: &Scene) -> Vec<(Vec<f64>, Vec<f64>)> {
+        let graph = scene.graph();
+        let layers = graph.topological().into_iter().filter_map(|op| Layer::at(graph, op));
+        let pairs = layers.filter_map(|layer| Some((layer, Pair::from(graph, &layer).ok()?)));
+        let numbers = |layer: &Layer| layer.numbers(graph).expect("constants");
+        let ranges = |(layer, pair): (Layer, Pair)| {
+            let second = Layer::at(graph, pair.second).expect("a layer");
+            (numbers(&layer).largest_by_output(), numbers(&second).largest_by_input())
+        };
+        pairs.map(ranges).collect()
+    }
+
+    #[test]
+    fn both_sides_of_every_pair_become_equal() {
+        for name in ["conv", "depthwise", "groups", "linear", "tied_weight"] {
+            let mut scene = Scene::load(&format!("cross-layer-equalization/{name}"));
+            scene.run().expect("runs");
+            for (front, back) in ranges(&scene) {
+                for (r1, r2) in front.iter().zip(&back) {
+                    assert!((r1 / r2 - 1.0).abs() < 1e-5, "{name}: {front:?} and {back:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_depthwise_layer_reads_becomes_even() {
+        let mut scene = Scene::load("cross-layer-equalization/activations");
+        scene.run().expect("runs");
+        let graph = scene.graph();
+        let first = graph.topological().into_iter().find_map(|op| Layer::at(graph, op)).expect("a layer");
+        let read = Pair::from(graph, &first).expect("a pair").read();
+        let mut widest = [0f64; 2];
+        for seed in 0..4 {
+            let elements = scene.value(read, &scene.inputs(seed));
+            let half = elements.len() / 2;
+            for (widest, channel) in widest.iter_mut().zip(elements.chunks(half)) {
+                *widest = channel.iter().fold(*widest, |most, x| most.max(x.abs()));
+            }
+        }
+        assert!((widest[0] / widest[1] - 1.0).abs() < 1e-4, "{widest:?}");
     }
 }

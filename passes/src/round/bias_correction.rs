@@ -249,7 +249,8 @@ impl Layer {
             Some(bias) => bias.get(c).copied(),
         };
         let new = |c: usize| {
-            let errors: Vec<f64> = float.iter().zip(planned).map(|(a, b)| Some(b.get(c)? - a.get(c)?)).collect::<Option<_>>()?;
+            let errors: Vec<f64> =
+                float.iter().zip(planned).map(|(a, b)| Some(b.get(c)? - a.get(c)?)).collect::<Option<_>>()?;
             let bias = old(c)?;
             let new = (f64::from(bias) - agreed(&errors)) as f32;
             Some((bias, if new.is_finite() { new } else { bias }))
@@ -322,5 +323,57 @@ fn set_bias(graph: &Graph, patch: &mut Patch, layer: &Layer, bias: &[f32]) {
     } else {
         let bias = patch.constant(graph, &format!("{}_bias", graph.value(layer.output).name()), tensor);
         patch.set_input(layer.op, BIAS, Some(bias));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check, check_declined};
+
+    #[test]
+    fn conv() {
+        check!("bias-correction/conv");
+    }
+
+    #[test]
+    fn without_bias() {
+        check!("bias-correction/without_bias");
+    }
+
+    #[test]
+    fn linear() {
+        check!("bias-correction/linear");
+    }
+
+    #[test]
+    fn not_constant() {
+        check_declined!("bias-correction/not_constant", "not-constant: `b` is computed or of another type");
+    }
+
+    #[test]
+    fn few_samples() {
+        check_declined!("bias-correction/few_samples", "few-samples: 3 samples are at hand, 4 are needed");
+    }
+
+    #[test]
+    fn no_gain() {
+        check_declined!("bias-correction/no_gain", "no-gain: the outputs are no better on held-out samples");
+    }
+
+    #[test]
+    fn what_samples_agree_on_is_taken_away() {
+        assert_eq!(agreed(&[0.5, 0.5, 0.5, 0.5]), 0.5);
+        assert_eq!(agreed(&[1.0, -1.0, 1.0, -1.0]), 0.0);
+        let half = agreed(&[0.0, 1.0]);
+        assert!((half - 0.25).abs() < 1e-12, "a mean that is as large as its own error counts half: {half}");
+    }
+
+    #[test]
+    fn means_are_those_of_channels() {
+        let elements = [1.0, 2.0, 10.0, 20.0, 3.0, 4.0, 30.0, 40.0];
+        assert_eq!(channel_means(&[2, 2, 2], ChannelsOn::Second, &elements), Some(vec![2.5, 25.0]));
+        assert_eq!(channel_means(&[2, 2, 2], ChannelsOn::Last, &elements), Some(vec![11.0, 16.5]));
+        assert_eq!(channel_means(&[0, 2], ChannelsOn::Last, &[]), None);
     }
 }
