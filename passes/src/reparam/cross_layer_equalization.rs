@@ -109,7 +109,9 @@ impl Pass for CrossLayerEqualization {
         }
         model.equalize();
         let (changed, same) = model.pairs.into_iter().partition::<Vec<_>, _>(Pair::changes);
-        same.iter().for_each(|pair| cx.decline(pair.first, "even: there is nothing to change"));
+        for pair in &same {
+            cx.decline(pair.first, "even: there is nothing to change");
+        }
         let Some(anchor) = changed.first().map(|pair| pair.first) else { return Ok(()) };
         let before: Vec<u32> = changed.iter().map(|pair| cx.graph().value(pair.read()).version()).collect();
         let mut patch = Patch::new(cx.graph(), "cross-layer-equalization", anchor);

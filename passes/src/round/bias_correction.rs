@@ -147,9 +147,10 @@ impl BiasCorrection {
                 let own = |means: &Means| means.get(&layer.output).cloned().unwrap_or_default();
                 tried.extend(layer.corrected(&own(float), &own(&planned)).map(|bias| (layer.op, bias)));
             }
-            let judged = match tried.len() > kept.len() {
-                true => Judged::of(&judge(&with_biases(cx.model, layers, &tried)?, cx.plan)?),
-                false => best,
+            let judged = if tried.len() > kept.len() {
+                Judged::of(&judge(&with_biases(cx.model, layers, &tried)?, cx.plan)?)
+            } else {
+                best
             };
             if judged.improves(best) {
                 (kept, best) = (tried, judged);
