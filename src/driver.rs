@@ -109,12 +109,16 @@ const MEASURED_SAMPLES: usize = 8;
 /// Samples that plans are tried out on, at most. They are kept in memory.
 const TRIED_SAMPLES: usize = MEASURED_SAMPLES;
 
+/// Samples among which those are that ranges were fitted on and a pass sees again. They are kept in memory.
+const SEEN_AGAIN: usize = 16;
+
 /// Runs the recipe.
 pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
     let steps = job.recipe.steps()?;
     let model = if job.recipe.is_none() { model } else { opened(raised(model)?)? };
     let mut run = Run::start(model, job);
     run.judged = steps.iter().any(|step| step.pass.judges());
+    run.corrected = steps.iter().any(|step| step.pass.corrects());
     for (i, step) in steps.iter().enumerate() {
         run.gather(&steps[i..])?;
         if step.pass.lowers() {
@@ -185,8 +189,12 @@ struct Run<'a> {
     samples: Option<Samples>,
     /// Whether a pass tries plans out.
     judged: bool,
+    /// Whether a pass looks again at what ranges were fitted on.
+    corrected: bool,
     /// What plans are tried out on, once statistics were gathered.
     held_out: Vec<Sample>,
+    /// What such a pass looks at.
+    fitted: Vec<Sample>,
     notes: Vec<String>,
 }
 
@@ -221,7 +229,9 @@ impl<'a> Run<'a> {
             measured: Measured::Not("nothing was quantized".to_owned()),
             samples: None,
             judged: false,
+            corrected: false,
             held_out: Vec::new(),
+            fitted: Vec::new(),
             notes,
         }
     }
@@ -273,7 +283,11 @@ impl<'a> Run<'a> {
             self.judged = false;
             return Ok(());
         }
-        self.held_out = self.samples()?.split(TRIED_SAMPLES).1.stream()?.collect::<Result<_, _>>()?;
+        let (fitted, held_out) = self.samples()?.split(TRIED_SAMPLES);
+        self.held_out = held_out.stream()?.collect::<Result<_, _>>()?;
+        if self.corrected {
+            self.fitted = fitted.first(SEEN_AGAIN).stream()?.collect::<Result<_, _>>()?;
+        }
         Ok(())
     }
 
@@ -293,6 +307,7 @@ impl<'a> Run<'a> {
             let names = watched.pairs.into_iter().map(|pair| pair.name).collect();
             let threads = self.job.threads;
             HeldOut::new(self.job.evaluator, float, names, &self.held_out, threads, move || bar.advance())
+                .with_fitted(&self.fitted)
         });
         let graph = &self.model.graph;
         let all: Vec<ValueId> = graph.values().collect();

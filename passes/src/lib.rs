@@ -10,6 +10,7 @@ pub mod names;
 pub mod overrides;
 pub mod pass;
 mod reparam;
+mod round;
 pub mod select;
 pub mod storage;
 pub mod table;

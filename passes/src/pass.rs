@@ -280,6 +280,11 @@ pub trait Pass {
         false
     }
 
+    /// Whether a pass that judges also looks again at samples that ranges were fitted on: a few are kept for it.
+    fn corrects(&self) -> bool {
+        false
+    }
+
     /// Does its work. Everything that it looked at and left is recorded with the reason.
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError>;
 }

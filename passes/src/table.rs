@@ -100,7 +100,9 @@ passes! {
     "give-back" => assign/give_back::GiveBack;
     "recurrent-weights" => assign/recurrent_weights::RecurrentWeights;
     "best-percentile" => assign/best_percentile::BestPercentile;
+    "cross-layer-equalization" => reparam/cross_layer_equalization::CrossLayerEqualization;
     "repq" => reparam/repq::RepQ;
+    "bias-correction" => round/bias_correction::BiasCorrection;
     "legalize" => lower/legalize::Legalize;
     "opset" => lower/opset::Opset;
     "insert-qdq" => lower/insert_qdq::InsertQdq;

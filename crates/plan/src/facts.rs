@@ -185,6 +185,8 @@ pub enum Carry {
         /// An offset per channel.
         shift: Vec<f32>,
     },
+    /// The elements are others, as many as before.
+    Elements,
 }
 
 /// All that is known. A fact about another version of a value cannot be read.
@@ -240,17 +242,20 @@ impl Facts {
 
     /// Carries the facts about a value from a former version to the present one.
     ///
-    /// Per-channel ranges follow exactly; what can't follow is dropped.
+    /// Per-channel ranges and the number of elements follow exactly; what can't follow is dropped.
     pub fn carry(&mut self, graph: &Graph, value: ValueId, from: u32, carry: &Carry) {
         let now = graph.value(value).version();
         for ((known, _), (version, fact)) in &mut self.facts {
             if *known != value || *version != from {
                 continue;
             }
-            let Carry::ScaleShift { scale, shift } = carry;
-            if let Fact::ChannelRange(Some(range)) = fact {
-                range.scale_shift(scale, shift);
-                *version = now;
+            match (fact, carry) {
+                (Fact::ChannelRange(Some(range)), Carry::ScaleShift { scale, shift }) => {
+                    range.scale_shift(scale, shift);
+                    *version = now;
+                }
+                (Fact::Elements(_), _) => *version = now,
+                _ => {}
             }
         }
     }

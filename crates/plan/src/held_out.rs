@@ -17,6 +17,8 @@ pub struct HeldOut<'a> {
     /// The values whose deviation counts, by name: the float outputs, or what stands in for them.
     watched: Vec<String>,
     samples: &'a [Sample],
+    /// Some of those that ranges were fitted on.
+    fitted: &'a [Sample],
     threads: usize,
     /// Called after every plan.
     tried: Box<dyn Fn() + 'a>,
@@ -37,7 +39,15 @@ impl<'a> HeldOut<'a> {
         threads: usize,
         tried: impl Fn() + 'a,
     ) -> Self {
-        Self { evaluator, float, watched, samples, threads, tried: Box::new(tried), reference: OnceLock::new() }
+        let (fitted, tried) = (&[], Box::new(tried));
+        Self { evaluator, float, watched, samples, fitted, threads, tried, reference: OnceLock::new() }
+    }
+
+    /// The same, with some samples that ranges were fitted on.
+    #[must_use]
+    pub fn with_fitted(mut self, fitted: &'a [Sample]) -> Self {
+        self.fitted = fitted;
+        self
     }
 
     /// The watched values that a graph has.
@@ -128,6 +138,21 @@ impl Trials for HeldOut<'_> {
         let session = self.evaluator.prepare(&Request { model, plan: None, taps })?;
         let mut runner = session.runner();
         for sample in self.samples {
+            runner.run(sample, see)?;
+        }
+        Ok(())
+    }
+
+    fn show_fitted(
+        &self,
+        model: &Model,
+        plan: Option<&Plan>,
+        taps: &[ValueId],
+        see: &mut dyn FnMut(&Shown<'_>),
+    ) -> Result<(), EngineError> {
+        let session = self.evaluator.prepare(&Request { model, plan, taps })?;
+        let mut runner = session.runner();
+        for sample in self.fitted {
             runner.run(sample, see)?;
         }
         Ok(())

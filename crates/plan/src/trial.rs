@@ -31,7 +31,7 @@ impl Deviation {
     }
 }
 
-/// Runs plans on a few samples. Samples are always the same, and so are results, whatever the number of threads.
+/// Runs plans on a few samples: on those held out, where nothing else is said. Samples are always the same, and so are results, whatever the number of threads.
 pub trait Trials {
     /// Deviation of every float output of the model under a plan from the model as it was before any method touched it.
     ///
@@ -40,6 +40,16 @@ pub trait Trials {
 
     /// Shows values of the float model, sample after sample.
     fn show(&self, model: &Model, taps: &[ValueId], see: &mut dyn FnMut(&Shown<'_>)) -> Result<(), EngineError>;
+
+    /// Shows values of the model under a plan, or in float, on a few samples that ranges were fitted on, sample after sample.
+    /// Where none are kept, nothing is shown.
+    fn show_fitted(
+        &self,
+        model: &Model,
+        plan: Option<&Plan>,
+        taps: &[ValueId],
+        see: &mut dyn FnMut(&Shown<'_>),
+    ) -> Result<(), EngineError>;
 
     /// How many samples there are.
     fn samples(&self) -> usize;

@@ -21,4 +21,4 @@ pub(crate) mod recognise_layer_norm;
 pub(crate) mod recognise_rms_norm;
 pub(crate) mod recognise_silu;
 pub(crate) mod recognise_softmax;
-mod replace;
+pub(crate) mod replace;

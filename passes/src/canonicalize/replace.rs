@@ -29,7 +29,7 @@ pub(super) fn stand_in(graph: &Graph, rule: &'static str, node: OpId, op: Op) ->
 }
 
 /// The operator that reads a value, if that is all that becomes of it.
-pub(super) fn only_reader(graph: &Graph, value: ValueId) -> Option<OpId> {
+pub(crate) fn only_reader(graph: &Graph, value: ValueId) -> Option<OpId> {
     match graph.readers(value)[..] {
         [reader] if !graph.is_output(value) && matches!(reader.slot, Slot::Input(_)) => Some(reader.op),
         _ => None,
