@@ -162,7 +162,7 @@ fn is_patches(written: &Written, op: OpId) -> bool {
 }
 
 #[test]
-fn ort_cpu_novnni() {
+fn without_vnni() {
     each("ort-cpu-novnni", |written| {
         check_activations(written, ElementType::U8, None);
         check_weights(written, ElementType::I32);
@@ -175,7 +175,7 @@ fn ort_cpu_novnni() {
 }
 
 #[test]
-fn ort_arm() {
+fn arm() {
     each("ort-arm", |written| {
         check_activations(written, ElementType::I8, None);
         check_weights(written, ElementType::I32);
@@ -243,7 +243,7 @@ fn openvino() {
 }
 
 #[test]
-fn ort_cuda_and_tract() {
+fn float_activations() {
     for target in ["ort-cuda", "tract"] {
         each_weight_only(target);
     }
@@ -416,7 +416,7 @@ fn openvino_agrees_with_the_simulation() {
 
 /// Our own engine on the written file gives the quality that the summary promises, whatever the target.
 #[test]
-fn tract_gives_the_quality_of_the_summary() {
+fn written_files_have_the_quality_of_the_summary() {
     let folder = Folder::with("tract-runs", &["deit_fmnist.onnx", "cnn_bn.onnx", "calib.npz", "test.npz"]);
     let targets = folder.run("targets").done().stdout;
     for target in targets.lines().filter_map(|line| line.split_whitespace().next()) {
