@@ -2,9 +2,39 @@
 
 use crate::tool::Folder;
 
+/// A recipe with the passes that no built-in one has.
+const CORRECTED: &str = r#"
+name = "corrected"
+description = "what the channels of weights and the means of errors allow"
+bits = "w4a4"
+stage = [
+    { pass = "fold-batchnorm" },
+    { pass = "linear-form" },
+    { pass = "cross-layer-equalization", options.ranges = "activations" },
+    { pass = "select-sites" },
+    { pass = "auto" },
+    { pass = "bias-correction" },
+    { pass = "legalize" },
+    { pass = "opset" },
+    { pass = "insert-qdq" },
+]
+"#;
+
+#[test]
+fn a_recipe_of_ones_own_moves_factors_and_corrects_biases() {
+    let folder = Folder::with("corrected", &["cnn_bn.onnx", "calib.npz"]);
+    folder.write("corrected.toml", CORRECTED);
+    let report =
+        folder.run("cnn_bn.onnx out.onnx --calib calib.npz --samples 24 --recipe corrected.toml -v").done().stdout;
+    for text in ["cross-layer-equalization Exact    1 rewrites", "biases of ", "on held-out samples"] {
+        assert!(report.contains(text), "{text}: {report}");
+    }
+}
+
 #[test]
 fn same_bytes() {
     let folder = Folder::with("determinism", &["cnn_bn.onnx", "deit_fmnist.onnx", "calib.npz"]);
+    folder.write("corrected.toml", CORRECTED);
     for (model, options) in [
         ("deit_fmnist", ""),
         ("cnn_bn", ""),
@@ -15,6 +45,7 @@ fn same_bytes() {
         ("deit_fmnist", "--calibrator entropy"),
         ("cnn_bn", "--calibrator mse --bits w4a4 --seed 3"),
         ("cnn_bn", "--target generic --bits w4a8 --storage native"),
+        ("cnn_bn", "--recipe corrected.toml"),
     ] {
         let words = format!("{model}.onnx out.onnx --calib calib.npz --samples 24 {options}");
         let mut runs = ["--threads 2", "--threads 2", "--threads 1", "--threads 5"].iter().map(|threads| {

@@ -20,6 +20,10 @@
 //! Layers are Conv, ConvTranspose, in groups as well, and Linear. Between them may stand Relu, LeakyRelu, PRelu, a Clip from 0
 //! up, and, between convolutions, MaxPool, AveragePool and GlobalAveragePool.
 //!
+//! In no built-in recipe: weights have scales per channel there. Beside `int8` it gave (without; `weights`; `activations`) 28.0,
+//! 29.3 and 26.8 dB on a face detector with 34 such pairs, 22.0, 19.4 and 21.9 on a voice detector with three, 36.5, 36.7 and
+//! 36.5 on a CNN with one.
+//!
 //! # Promise
 //! Exact.
 //!

@@ -14,8 +14,13 @@
 //! part. Means are measured on samples of the fit, since behind a class token there are few values per sample, and a mean
 //! that is judged on what made it always looks good. A bias is made where there is none.
 //! Layers are corrected from front to back in `sweeps` groups, each measured with those before it corrected: all in one go
-//! would correct an error again behind every layer that it goes through. A group stays as it was where, on held-out
-//! samples, the output that suffers most gets worse or the mean SQNR of the outputs does not rise.
+//! would correct an error again behind every layer that it goes through. After every group the plan is tried on held-out
+//! samples; of all these states that one is kept in which the mean SQNR of the outputs is highest, the output that suffers
+//! most never worse than before.
+//!
+//! In no built-in recipe: beside `int8`, on data that nobody saw, it gave 1.5 dB on a small CNN (36.5 without), 0.9 on a noise
+//! suppressor (40.6), 0.1 on a voice detector (22.0) and nothing on an image classifier (23.4) and two vision transformers
+//! (40.4, 21.3), for up to three times the time, and more where a run takes seconds; with 4-bit weights 0.0 to 0.3.
 //!
 //! # Promise
 //! Lossy: the float function changes.
@@ -127,7 +132,7 @@ type Biases = BTreeMap<OpId, Vec<f32>>;
 type Means = BTreeMap<ValueId, Vec<Vec<f64>>>;
 
 impl BiasCorrection {
-    /// Corrects group after group, and keeps what the outputs are better for.
+    /// Corrects group after group, and keeps the groups up to the one behind which the outputs are best.
     fn search(
         &self,
         cx: &mut Context<'_>,
@@ -138,27 +143,21 @@ impl BiasCorrection {
         let judge = |model: &Model, plan: &Plan| trials.outputs(model, plan, trials.samples());
         let mut best = Judged::of(&judge(cx.model, cx.plan)?);
         let before = best;
-        let mut kept = Biases::new();
+        let (mut kept, mut tried) = (Biases::new(), Biases::new());
         for group in layers.chunks(layers.len().div_ceil(self.sweeps.get())) {
-            let model = with_biases(cx.model, layers, &kept)?;
+            let model = with_biases(cx.model, layers, &tried)?;
             let planned = means(trials, &model, Some(cx.plan), group)?;
-            let mut tried = kept.clone();
             for layer in group {
                 let own = |means: &Means| means.get(&layer.output).cloned().unwrap_or_default();
                 tried.extend(layer.corrected(&own(float), &own(&planned)).map(|bias| (layer.op, bias)));
             }
-            let judged = if tried.len() > kept.len() {
-                Judged::of(&judge(&with_biases(cx.model, layers, &tried)?, cx.plan)?)
-            } else {
-                best
-            };
+            let judged = Judged::of(&judge(&with_biases(cx.model, layers, &tried)?, cx.plan)?);
             if judged.improves(best) {
-                (kept, best) = (tried, judged);
-            } else {
-                for layer in group {
-                    cx.decline(layer.op, "no-gain: the outputs are no better on held-out samples");
-                }
+                (kept, best) = (tried.clone(), judged);
             }
+        }
+        for layer in layers.iter().filter(|layer| !kept.contains_key(&layer.op)) {
+            cx.decline(layer.op, "no-gain: the outputs are no better on held-out samples");
         }
         if !kept.is_empty() {
             cx.note(format!(
