@@ -239,7 +239,8 @@ impl<'a> Run<'a> {
     /// Gathers what this pass and those after it need, all in one run over the data.
     fn gather(&mut self, steps: &[Step]) -> Result<(), Error> {
         let view = View { model: &self.model, plan: &self.plan, settings: self.job.settings, target: self.job.target };
-        let mut now = steps[0].pass.needs(&view).unmet(&self.facts, &self.model.graph);
+        let reachable = self.reachable();
+        let mut now = steps[0].pass.needs(&view).within(&reachable).unmet(&self.facts, &self.model.graph);
         if now.is_empty() {
             return Ok(());
         }
@@ -247,7 +248,7 @@ impl<'a> Run<'a> {
         for step in steps {
             needs.extend(step.pass.needs(&view));
         }
-        let mut needs = needs.unmet(&self.facts, &self.model.graph);
+        let mut needs = needs.within(&reachable).unmet(&self.facts, &self.model.graph);
         self.hold_out()?;
         if let Some(kept) = self.job.kept {
             kept.recall(&self.model, &needs, &mut self.facts)?;
@@ -265,6 +266,12 @@ impl<'a> Run<'a> {
         let threads = self.job.threads.min(samples.len());
         self.facts.observe(self.job.evaluator, &self.model, &needs, stream, threads, || bar.advance())?;
         self.job.kept.map_or(Ok(()), |kept| kept.record(&self.model, &needs, &self.facts))
+    }
+
+    /// The values that the engine can compute.
+    fn reachable(&self) -> BTreeSet<ValueId> {
+        let all: Vec<ValueId> = self.model.graph.values().collect();
+        self.job.evaluator.reachable(&self.model, &all).into_iter().collect()
     }
 
     /// All samples that calibration could take from, where it saw any.
@@ -309,10 +316,8 @@ impl<'a> Run<'a> {
             HeldOut::new(self.job.evaluator, float, names, &self.held_out, threads, move || bar.advance())
                 .with_fitted(&self.fitted)
         });
-        let graph = &self.model.graph;
-        let all: Vec<ValueId> = graph.values().collect();
-        let reachable: BTreeSet<ValueId> = self.job.evaluator.reachable(&self.model, &all).into_iter().collect();
-        let out_of_reach = all.into_iter().filter(|value| !reachable.contains(value)).collect();
+        let reachable = self.reachable();
+        let out_of_reach = self.model.graph.values().filter(|value| !reachable.contains(value)).collect();
         let mut cx = Context::new(
             &mut self.model,
             &mut self.plan,

@@ -21,7 +21,7 @@ fn a_run_closes_with_a_summary() {
         "recipe     int8 w8a8 for ort-cpu, 8 samples",
         "quantized  21 Linear",
         "left float",
-        "10 MatMul: ",
+        "10 MatMul",
         "600 samples on evaluation data: SQNR ",
         "`logits` ",
         "top-1 agreement ",
@@ -62,7 +62,7 @@ fn the_report_as_json() {
     assert!(quality["top1"]["standard_error"].as_f64().is_some_and(|error| error < 0.02), "{quality}");
     let passes: Vec<&str> =
         report["passes"].as_array().expect("a list").iter().filter_map(|pass| pass["pass"].as_str()).collect();
-    assert!(passes.contains(&"minmax") && passes.last() == Some(&"insert-qdq"), "{passes:?}");
+    assert!(passes.contains(&"auto") && passes.last() == Some(&"insert-qdq"), "{passes:?}");
 }
 
 #[test]

@@ -2,6 +2,10 @@
 
 use crate::tool::Folder;
 
+/// Ranges of all samples, and no search, which would need samples of its own.
+const PLAIN: &str = "--calibrator minmax --min-sqnr off --min-node-sqnr off";
+const MSE: &str = "--calibrator mse --min-sqnr off --min-node-sqnr off";
+
 fn folder(test: &str) -> Folder {
     Folder::with(test, &["cnn_bn.onnx", "deit_fmnist.onnx", "calib.npz", "test.npz"])
 }
@@ -11,9 +15,9 @@ fn folder(test: &str) -> Folder {
 fn a_run_with_statistics_is_the_run_that_saved_them() {
     let folder = folder("stats");
     for (method, model) in [
-        ("--calibrator minmax", "cnn_bn.onnx"),
-        ("--calibrator percentile", "deit_fmnist.onnx"),
-        ("--calibrator entropy", "cnn_bn.onnx"),
+        (PLAIN, "cnn_bn.onnx"),
+        ("--calibrator percentile --min-sqnr off --min-node-sqnr off", "deit_fmnist.onnx"),
+        ("--calibrator entropy --min-sqnr off --min-node-sqnr off", "cnn_bn.onnx"),
         ("--recipe repq --bits w4a4", "deit_fmnist.onnx"),
     ] {
         let saving = format!("{model} a.onnx {method} --calib calib.npz --samples 8 --save-stats seen.stats --json");
@@ -46,22 +50,26 @@ fn the_file_is_the_same_whatever_the_threads() {
 #[test]
 fn what_is_missing_is_observed_or_refused() {
     let folder = folder("stats-missing");
-    folder.run("cnn_bn.onnx --dry-run --calib calib.npz --samples 8 --save-stats minmax.stats").done();
+    folder
+        .run(&format!("cnn_bn.onnx --dry-run {PLAIN} --calib calib.npz --samples 8 --save-stats minmax.stats"))
+        .done();
     // Other bits, symmetry and choice of nodes need no other statistics.
     for words in ["--bits w4a8", "--exclude op:Gemm", "--set select-sites.weight-symmetry=affine"] {
-        folder.run(&format!("cnn_bn.onnx out.onnx --stats minmax.stats {words}")).done();
+        folder.run(&format!("cnn_bn.onnx out.onnx {PLAIN} --stats minmax.stats {words}")).done();
     }
     std::fs::remove_file(folder.path("out.onnx")).expect("written");
-    let refused = folder.run("cnn_bn.onnx out.onnx --stats minmax.stats --calibrator mse");
+    let refused = folder.run(&format!("cnn_bn.onnx out.onnx --stats minmax.stats {MSE}"));
     assert_eq!(refused.code, Some(2));
     assert!(!folder.has("out.onnx"));
     let lacking = folder
-        .run("cnn_bn.onnx a.onnx --stats minmax.stats --calibrator mse --calib calib.npz --samples 8 --save-stats both.stats")
+        .run(&format!(
+            "cnn_bn.onnx a.onnx --stats minmax.stats {MSE} --calib calib.npz --samples 8 --save-stats both.stats"
+        ))
         .done();
     assert!(lacking.stdout.contains("`--stats` lacked "), "{}", lacking.stdout);
-    folder.run("cnn_bn.onnx b.onnx --stats both.stats --calibrator mse").done();
+    folder.run(&format!("cnn_bn.onnx b.onnx --stats both.stats {MSE}")).done();
     assert!(folder.read("a.onnx") == folder.read("b.onnx"));
-    folder.run("cnn_bn.onnx out.onnx --stats both.stats").done();
+    folder.run(&format!("cnn_bn.onnx out.onnx {PLAIN} --stats both.stats")).done();
     insta::assert_snapshot!(refused.transcript());
 }
 

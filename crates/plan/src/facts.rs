@@ -93,6 +93,13 @@ impl Needs {
         values.into_iter().collect()
     }
 
+    /// Without the numbers of elements of values that can't be computed: they serve an estimate only.
+    #[must_use]
+    pub fn within(mut self, reachable: &BTreeSet<ValueId>) -> Self {
+        self.0.retain(|(value, statistic)| *statistic != Statistic::Elements || reachable.contains(value));
+        self
+    }
+
     /// What is asked for and not known yet.
     #[must_use]
     pub fn unmet(self, facts: &Facts, graph: &Graph) -> Self {
