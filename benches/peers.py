@@ -79,12 +79,15 @@ def main():
         ours = [onnxq, options.model, f"{folder}/ours.onnx", "--calib", options.calib, "--quiet"]
         peer = [sys.executable, "-c", PEER, options.model, options.calib, f"{folder}/peer.onnx"]
         samples = str(options.samples)
+        # As much as the peers do: no plan is tried out.
+        plain = ["--min-sqnr", "off", "--min-node-sqnr", "off"]
         jobs = {
-            "onnxq minmax": [*ours, "--samples", samples],
+            "onnxq": [*ours, "--samples", samples],
+            "onnxq minmax": [*ours, *plain, "--samples", samples, "--calibrator", "minmax"],
             "onnxruntime minmax": [*peer, "MinMax", samples, folder],
-            "onnxq percentile": [*ours, "--samples", samples, "--calibrator", "percentile"],
+            "onnxq percentile": [*ours, *plain, "--samples", samples, "--calibrator", "percentile"],
             "onnxruntime percentile": [*peer, "Percentile", samples, folder],
-            "onnxq minmax, 32 samples": [*ours, "--samples", "32"],
+            "onnxq minmax, 32 samples": [*ours, *plain, "--samples", "32", "--calibrator", "minmax"],
         }
         seen = {name: [] for name in jobs}
         for _ in range(options.runs):
