@@ -13,6 +13,7 @@ CPU seconds and peak MB of the whole quantizing process.
 import argparse
 import json
 import pathlib
+import shutil
 import statistics
 import sys
 import tempfile
@@ -49,13 +50,14 @@ source = model
 if max(o.version for o in onnx.load(model, load_external_data=False).opset_import if o.domain in ("", "ai.onnx")) < 13:
     source = folder + "/op17.onnx"
     onnx.save(onnx.version_converter.convert_version(onnx.load(model), 17), source)
-prepared = folder + "/prepared.onnx"
+prepared = source
 for skip in (False, True):
     try:
-        quant_pre_process(source, prepared, skip_symbolic_shape=skip)
+        quant_pre_process(source, folder + "/prepared.onnx", skip_symbolic_shape=skip)
+        prepared = folder + "/prepared.onnx"
         break
     except Exception:
-        prepared = source
+        pass
 if method == "dynamic":
     quantize_dynamic(prepared, out, weight_type=QuantType.QInt8, per_channel=True)
 else:
@@ -151,8 +153,11 @@ def examine(case, options):
         count = min(options.samples, min(len(array) for array in np.load(calib).values()))
         jobs = {"onnxq": [str(options.onnxq), str(model), str(folder / "onnxq.onnx"), "--calib", str(calib), "--samples",
                           str(count), "--quiet", *options.flags]}
+        # Peers work on a copy: no path of the model itself is in their reach.
+        copy = folder / "source.onnx"
+        shutil.copyfile(model, copy)
         for peer in options.peers:
-            jobs[peer] = [sys.executable, "-c", PEER, str(pathlib.Path(__file__).parent), str(model), str(calib),
+            jobs[peer] = [sys.executable, "-c", PEER, str(pathlib.Path(__file__).parent), str(copy), str(calib),
                           str(folder / f"{peer}.onnx"), PEERS[peer], str(folder), str(count)]
         float_session = session(model)
         rows = feeds(float_session, held_out)[: options.test]
