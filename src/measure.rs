@@ -2,11 +2,10 @@
 //!
 //! Sums are kept per sample and added in the order of the samples, so that the figures do not depend on threads.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use onnxq_ir::{Graph, ValueId};
-use onnxq_plan::{Elements, EngineError, Runner, Sample, Session, each_sample};
+use onnxq_plan::{Deviation, EngineError, Runner, Sample, Session, each_sample};
 use serde::Serialize;
 
 use crate::samples::Labels;
@@ -137,13 +136,13 @@ fn one_sample(
 ) -> Result<Vec<Option<Sums>>, EngineError> {
     let mut kept: BTreeMap<ValueId, Vec<f32>> = BTreeMap::new();
     bench.reference.run(sample, &mut |shown| {
-        if let Some(elements) = floats(shown.elements) {
+        if let Some(elements) = shown.elements.floats() {
             kept.insert(shown.value, elements.into_owned());
         }
     })?;
     let mut sums: Vec<Option<Sums>> = vec![None; pairs.len()];
     bench.other.run(&translate(sample), &mut |shown| {
-        let Some(elements) = floats(shown.elements) else { return };
+        let Some(elements) = shown.elements.floats() else { return };
         for (pair, slot) in pairs.iter().zip(&mut sums).filter(|(pair, _)| pair.other == shown.value) {
             if let Some(reference) = kept.get(&pair.reference).filter(|kept| kept.len() == elements.len()) {
                 *slot = Some(add_up(reference, &elements, shown.shape, labels));
@@ -151,15 +150,6 @@ fn one_sample(
         }
     })?;
     Ok(sums)
-}
-
-/// float32 elements as they are, float64 ones rounded; others have no error.
-fn floats(elements: Elements<'_>) -> Option<Cow<'_, [f32]>> {
-    match elements {
-        Elements::F32(elements) => Some(Cow::Borrowed(elements)),
-        Elements::F64(elements) => Some(elements.iter().map(|&x| x as f32).collect()),
-        Elements::I64(_) | Elements::I32(_) | Elements::Other(_) => None,
-    }
 }
 
 fn add_up(reference: &[f32], other: &[f32], shape: &[usize], labels: &[i64]) -> Sums {
@@ -209,7 +199,7 @@ fn summarize(pairs: &[Pair], seen: &[(usize, Vec<Option<Sums>>)]) -> Quality {
         if any {
             outputs.push(OutputQuality {
                 name: pair.name.clone(),
-                sqnr_db: sqnr_db(total.signal, total.error),
+                sqnr_db: Deviation { signal: total.signal, error: total.error }.sqnr_db(),
                 cosine: cosine(&total),
                 agreement: (total.rows > 0).then(|| total.agreeing as f64 / total.rows as f64),
             });
@@ -221,15 +211,6 @@ fn summarize(pairs: &[Pair], seen: &[(usize, Vec<Option<Sums>>)]) -> Quality {
         _ => Vec::new(),
     };
     Quality { samples: seen.len(), sqnr_db: mean, outputs, top1: top1(&right) }
-}
-
-fn sqnr_db(signal: f64, error: f64) -> f64 {
-    if error == 0.0 {
-        return 60.0;
-    }
-    let db = 10.0 * (signal / error).log10();
-    // A NaN among the outputs is as bad as it gets.
-    if db.is_nan() { 0.0 } else { db.clamp(0.0, 60.0) }
 }
 
 fn cosine(sums: &Sums) -> f64 {

@@ -32,9 +32,13 @@ impl Report {
                 share(self.coverage.integer_weights, self.coverage.weights)
             );
         }
-        for (i, group) in self.left_float.iter().enumerate() {
-            let head = if i == 0 { "left float" } else { "" };
-            let _ = writeln!(text, "  {head:<10} {}: {}", counted(&group.operators), group.detail);
+        // What computes with codes already is left, but not float.
+        let (coded, float): (Vec<_>, Vec<_>) = self.left_float.iter().partition(|group| group.reason == "quantized");
+        for (head, groups) in [("left float", float), ("left", coded)] {
+            for (i, group) in groups.into_iter().enumerate() {
+                let head = if i == 0 { head } else { "" };
+                let _ = writeln!(text, "  {head:<10} {}: {}", counted(&group.operators), group.detail);
+            }
         }
         for (i, port) in self.io.iter().enumerate() {
             let _ = writeln!(text, "  {:<10} {port}", if i == 0 { "io" } else { "" });

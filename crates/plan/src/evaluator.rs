@@ -2,6 +2,7 @@
 //!
 //! The trait knows no engine. `onnxq-engine` implements it on tract; another implementation may follow.
 
+use std::borrow::Cow;
 use std::sync::Mutex;
 
 use onnxq_ir::{ElementType, Model, Tensor, TensorType, ValueId};
@@ -110,6 +111,17 @@ pub enum Elements<'a> {
     I32(&'a [i32]),
     /// Any other type, which no observer looks into.
     Other(ElementType),
+}
+
+impl<'a> Elements<'a> {
+    /// float32 elements as they are, float64 ones rounded; none of other types.
+    pub fn floats(self) -> Option<Cow<'a, [f32]>> {
+        match self {
+            Self::F32(elements) => Some(Cow::Borrowed(elements)),
+            Self::F64(elements) => Some(elements.iter().map(|&x| x as f32).collect()),
+            Self::I64(_) | Self::I32(_) | Self::Other(_) => None,
+        }
+    }
 }
 
 /// A value as it is shown to an observer, valid for the moment only.

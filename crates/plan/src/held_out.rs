@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use onnxq_ir::{Graph, Model, ValueId};
 
-use crate::evaluator::{Elements, EngineError, Evaluator, Request, Sample, Session, Shown, each_sample, sweep};
+use crate::evaluator::{EngineError, Evaluator, Request, Sample, Session, Shown, each_sample, sweep};
 use crate::plan::Plan;
 use crate::trial::{Deviation, Trials};
 
@@ -81,8 +81,8 @@ impl<'a> HeldOut<'a> {
             self.threads.min(samples),
             Vec::new,
             |all: &mut Vec<_>, position, shown| {
-                if let Some(elements) = floats(shown.elements) {
-                    all.push((position, shown.value, elements));
+                if let Some(elements) = shown.elements.floats() {
+                    all.push((position, shown.value, elements.into_owned()));
                 }
             },
             || (),
@@ -112,11 +112,11 @@ impl Trials for HeldOut<'_> {
             |(runner, seen), sample| {
                 let mut own = vec![Deviation::default(); taps.len()];
                 runner.run(sample, &mut |shown| {
-                    let (Some(&place), Some(elements)) = (places.get(&shown.value), floats(shown.elements)) else {
+                    let (Some(&place), Some(elements)) = (places.get(&shown.value), shown.elements.floats()) else {
                         return;
                     };
                     if let Some(float) = reference[sample.index].get(names[&shown.value]) {
-                        own[place] = deviation(float, &elements);
+                        own[place] = Deviation::between(float, &elements);
                     }
                 })?;
                 seen.push((sample.index, own));
@@ -160,23 +160,5 @@ impl Trials for HeldOut<'_> {
 
     fn samples(&self) -> usize {
         self.samples.len()
-    }
-}
-
-/// Where shapes differ, the plan changed what must not change: as bad as it gets.
-fn deviation(float: &[f32], other: &[f32]) -> Deviation {
-    let signal = float.iter().map(|&a| f64::from(a) * f64::from(a)).sum();
-    if float.len() != other.len() {
-        return Deviation { signal, error: f64::INFINITY };
-    }
-    let error = float.iter().zip(other).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
-    Deviation { signal, error }
-}
-
-fn floats(elements: Elements<'_>) -> Option<Vec<f32>> {
-    match elements {
-        Elements::F32(elements) => Some(elements.to_vec()),
-        Elements::F64(elements) => Some(elements.iter().map(|&x| x as f32).collect()),
-        Elements::I64(_) | Elements::I32(_) | Elements::Other(_) => None,
     }
 }

@@ -15,6 +15,16 @@ pub struct Deviation {
 }
 
 impl Deviation {
+    /// What became of these elements. Where there are more or fewer of them, that is as bad as it gets.
+    pub fn between(float: &[f32], other: &[f32]) -> Self {
+        let signal = float.iter().map(|&a| f64::from(a) * f64::from(a)).sum();
+        if float.len() != other.len() {
+            return Self { signal, error: f64::INFINITY };
+        }
+        let error = float.iter().zip(other).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
+        Self { signal, error }
+    }
+
     /// Adds what was seen elsewhere.
     pub fn add(&mut self, other: Self) {
         self.signal += other.signal;

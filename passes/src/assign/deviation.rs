@@ -4,14 +4,15 @@ use onnxq_plan::{Deviation, Quantizer};
 
 /// Signal and error of these elements; a quantizer of weights or biases has none.
 pub(crate) fn of(quantizer: &Quantizer, elements: &[f32]) -> Deviation {
-    let signal = || elements.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
     match quantizer {
-        Quantizer::Tensor(own) => Deviation { signal: signal(), error: own.squared_error(elements) },
+        Quantizer::Tensor(own) => {
+            let signal = elements.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+            Deviation { signal, error: own.squared_error(elements) }
+        }
         Quantizer::Log(own) => {
             let mut fake = elements.to_vec();
             own.fake(&mut fake);
-            let error = elements.iter().zip(&fake).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
-            Deviation { signal: signal(), error }
+            Deviation::between(elements, &fake)
         }
         Quantizer::Channels { .. } | Quantizer::Bias(_) => Deviation::default(),
     }
