@@ -1,7 +1,7 @@
 //! Puts the bodies of local functions in the place of their calls, where somebody must look into them.
 //!
-//! A call stays where the body refers to attributes of the call, has bodies of its own, imports a domain that the model
-//! does not, or can't be brought to the model's operator version; and so does every call that nobody needs.
+//! A call stays where the body has bodies of its own, imports a domain that the model does not, or can't be brought to the
+//! model's operator version; and so does every call that nobody needs.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -10,20 +10,22 @@ use crate::model::{Function, Model};
 use crate::op::{AttributeValue, Op, OpId};
 use crate::ops::opset;
 use crate::patch::{Output, Patch, PatchError};
-use crate::value::{Origin, ValueId};
+use crate::value::ValueId;
 
 /// Inlines the calls in the main graph that contain an operator for which `matters` holds, or that lie in front of one.
 /// Returns how many there were. Functions that nobody calls any more are gone.
 pub fn inline(model: &mut Model, matters: fn(&Op) -> bool) -> Result<usize, PatchError> {
     let mut inlined = 0;
     loop {
-        let calls = calls(model, matters);
-        if calls.is_empty() {
-            break;
+        let before = inlined;
+        for (call, body) in calls(model, matters) {
+            if let Some(patch) = patch(&model.graph, call, &body) {
+                patch.apply(&mut model.graph)?;
+                inlined += 1;
+            }
         }
-        inlined += calls.len();
-        for (call, body) in calls {
-            patch(&model.graph, call, &body).apply(&mut model.graph)?;
+        if inlined == before {
+            break;
         }
     }
     if inlined > 0 {
@@ -44,7 +46,7 @@ fn calls(model: &Model, matters: fn(&Op) -> bool) -> Vec<(OpId, Graph)> {
             function.map_or(matters(graph.op(op)), |function| contains(model, function, matters, &mut Vec::new()));
         if holds || graph.outputs_of(op).into_iter().flatten().any(|value| needed.contains(&value)) {
             needed.extend(graph.inputs_of(op).into_iter().flatten().chain(graph.captures_of(op)));
-            found.extend(function.and_then(|function| Some((op, body(model, function)?))));
+            found.extend(function.and_then(|function| Some((op, body(model, function, op)?))));
         }
     }
     found.reverse();
@@ -82,37 +84,29 @@ fn recurs<'m>(model: &'m Model, function: &'m Function, around: &mut Vec<&'m str
     recurs
 }
 
-/// The body in the model's version; none where it can't be inlined.
-fn body(model: &Model, function: &Function) -> Option<Graph> {
+/// The body as a call has it, in the model's version; none where it can't be inlined.
+fn body(model: &Model, function: &Function, call: OpId) -> Option<Graph> {
     let is_plain = |op: &Op| {
         let is_known = matches!(op.domain(), "" | "ai.onnx") || model.opsets.iter().any(|it| it.domain == op.domain());
         is_known && op.attributes().iter().all(|attribute| is_whole(&attribute.value))
     };
-    let body = &function.body;
+    let body = function.body_for(model.graph.op(call));
     let fits = body.op_ids().all(|id| is_plain(body.op(id))) && !recurs(model, function, &mut Vec::new());
-    (fits && body.opset() <= model.graph.opset()).then(|| opset::raised(body, model.graph.opset()).ok())?
+    (fits && body.opset() <= model.graph.opset()).then(|| opset::raised(&body, model.graph.opset()).ok())?
 }
 
 fn is_whole(value: &AttributeValue) -> bool {
-    !matches!(value, AttributeValue::Opaque(_) | AttributeValue::Graph(_) | AttributeValue::Graphs(_))
+    use AttributeValue::{Graph, Graphs, Opaque, Reference};
+    !matches!(value, Opaque(_) | Reference { .. } | Graph(_) | Graphs(_))
 }
 
-fn patch(graph: &Graph, call: OpId, body: &Graph) -> Patch {
+/// `None` where the body holds what can't be copied.
+fn patch(graph: &Graph, call: OpId, body: &Graph) -> Option<Patch> {
     let mut patch = Patch::new(graph, "inline", call);
     let prefix = match graph.op(call).name() {
         "" => graph.op(call).op_type().to_owned(),
         name => name.to_owned(),
     };
-    let mut places: FxHashMap<ValueId, Option<ValueId>> = FxHashMap::default();
-    for (slot, declared) in body.inputs().iter().enumerate() {
-        places.insert(declared.value, graph.input(call, slot));
-    }
-    for value in body.values() {
-        if let Origin::Constant(tensor) = body.value(value).origin() {
-            let hint = format!("{prefix}/{}", body.value(value).name());
-            places.insert(value, Some(patch.constant(graph, &hint, tensor.clone())));
-        }
-    }
     // An output is written where the body writes it; what passes through or goes out twice is copied.
     let mut written: FxHashMap<ValueId, ValueId> = FxHashMap::default();
     let mut copied = Vec::new();
@@ -121,37 +115,17 @@ fn patch(graph: &Graph, call: OpId, body: &Graph) -> Patch {
         if body.producer(declared.value).is_some() && !written.contains_key(&declared.value) {
             written.insert(declared.value, outer);
         } else {
-            copied.push((declared.value, outer));
+            copied.push((slot, outer));
         }
     }
-    for id in body.topological() {
-        let op = body.op(id);
-        let name = patch
-            .node_name(graph, &format!("{prefix}/{}", if op.name().is_empty() { op.op_type() } else { op.name() }));
-        let copy = Op::new(op.domain(), op.op_type(), op.attributes().to_vec()).overloaded(op.overload()).named(name);
-        let place = |value: Option<ValueId>| value.and_then(|value| places.get(&value).copied().flatten());
-        let inputs: Vec<Option<ValueId>> = body.inputs_of(id).into_iter().map(place).collect();
-        let inner = body.outputs_of(id);
-        let outputs: Vec<Output> = inner.iter().map(|value| output(body, *value, &written, &prefix)).collect();
-        let (_, made) = patch.op(graph, copy, &inputs, &outputs);
-        places.extend(inner.into_iter().zip(made).filter_map(|(inner, made)| Some((inner?, made))));
-    }
-    for (inner, outer) in copied {
-        let from = places.get(&inner).copied().flatten();
-        patch.op(graph, Op::new("", "Identity", vec![]), &[from], &[Output::Take(outer)]);
+    let mut arguments = graph.inputs_of(call);
+    arguments.resize(body.inputs().len(), None);
+    let results = patch.splice(graph, body, &arguments, &written, &prefix)?;
+    for (slot, outer) in copied {
+        patch.op(graph, Op::new("", "Identity", vec![]), &[results[slot]], &[Output::Take(outer)]);
     }
     patch.remove(call);
-    patch
-}
-
-fn output(body: &Graph, value: Option<ValueId>, written: &FxHashMap<ValueId, ValueId>, prefix: &str) -> Output {
-    match value {
-        None => Output::Omitted,
-        Some(value) => match written.get(&value) {
-            Some(&outer) => Output::Take(outer),
-            None => Output::New(format!("{prefix}/{}", body.value(value).name())),
-        },
-    }
+    Some(patch)
 }
 
 /// Domain and name of every operator of the main graph and of the functions that it calls, in bodies too.
@@ -238,7 +212,25 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_refers_to_its_call_stays() {
+    fn a_body_has_the_attributes_of_its_call() {
+        let of = "slope".to_owned();
+        let reference = Attribute::new("alpha", AttributeValue::Reference { of, encoded: Carried::default() });
+        let mut body = Scene::new(13);
+        let a = body.input("a");
+        let (_, p) = body.op(Op::new("", "MatMul", vec![]), &[a, a], "p");
+        body.op(Op::new("", "LeakyRelu", vec![reference]), &[p], "r");
+        let mut main = Scene::new(13);
+        let x = main.input("x");
+        main.op(Op::new("my", "Layer", vec![Attribute::float("slope", 0.5)]), &[x], "y");
+        let mut model = model(main.finish(), vec![function("Layer", body.finish())]);
+        assert_eq!(inline(&mut model, |op| op.is("MatMul")).expect("inlines"), 1);
+        assert_eq!(verify(&model.graph), []);
+        let leaky = model.graph.op_ids().find(|&op| model.graph.op(op).is("LeakyRelu")).expect("is there");
+        assert_eq!(model.graph.op(leaky).float("alpha"), Some(0.5));
+    }
+
+    #[test]
+    fn a_body_with_an_attribute_that_nobody_reads_stays() {
         let reference = Attribute::new("alpha", AttributeValue::Opaque(Carried::default()));
         let mut model = layers(Some(reference));
         assert_eq!(inline(&mut model, |op| op.is("MatMul")).expect("inlines"), 2);

@@ -10,7 +10,8 @@ use crate::value::{Origin, ValueId};
 
 impl Patch {
     /// Adds copies of a body's operators to `graph`, where the patch stands. `arguments` stand for the body's inputs; an
-    /// omitted one is omitted wherever it is read. What the body captures, it reads directly. New names begin with `prefix`.
+    /// omitted one is omitted wherever it is read. What the body captures, it reads directly. A value of the body that is in
+    /// `takes` is written into that value of `graph`; new names begin with `prefix`.
     ///
     /// Returns the values that stand for the body's outputs: they may be arguments or captured values. `None` where the
     /// body holds what can't be copied: a sparse initializer, or a body of its own that captures an omitted argument.
@@ -19,6 +20,7 @@ impl Patch {
         graph: &Graph,
         body: &Graph,
         arguments: &[Option<ValueId>],
+        takes: &FxHashMap<ValueId, ValueId>,
         prefix: &str,
     ) -> Option<Vec<Option<ValueId>>> {
         let mut copies: FxHashMap<ValueId, Option<ValueId>> = FxHashMap::default();
@@ -43,22 +45,28 @@ impl Patch {
             for inner in op.bodies_mut() {
                 inner.recapture(|outer| copies.get(&outer).copied().flatten())?;
             }
-            let name = if source.name().is_empty() { String::new() } else { format!("{prefix}/{}", source.name()) };
-            let op = op.named(name);
+            let name = if source.name().is_empty() { source.op_type() } else { source.name() };
+            let op = op.named(self.node_name(graph, &format!("{prefix}/{name}")));
             let read = |value: ValueId| copies.get(&value).copied().flatten();
             let inputs: Vec<Option<ValueId>> =
                 body.inputs_of(id).into_iter().map(|value| value.and_then(read)).collect();
             let written = body.outputs_of(id);
             let outputs: Vec<Output> = written
                 .iter()
-                .map(|value| {
-                    value.map_or(Output::Omitted, |it| Output::New(format!("{prefix}/{}", body.value(it).name())))
+                .map(|value| match value {
+                    None => Output::Omitted,
+                    Some(value) => takes.get(value).map_or_else(
+                        || Output::New(format!("{prefix}/{}", body.value(*value).name())),
+                        |&taken| Output::Take(taken),
+                    ),
                 })
                 .collect();
             let (_, new) = self.op(graph, op, &inputs, &outputs);
             for (value, copy) in written.into_iter().zip(new) {
                 let (Some(value), Some(copy)) = (value, copy) else { continue };
-                if let ValueType::Tensor(tensor_type) = body.value(value).value_type() {
+                if let ValueType::Tensor(tensor_type) = body.value(value).value_type()
+                    && !takes.contains_key(&value)
+                {
                     self.set_type(copy, tensor_type.clone());
                 }
                 copies.insert(value, Some(copy));
@@ -97,7 +105,9 @@ mod tests {
         let (call, y) = outer.op(Op::new("d", "F", vec![]).named("call"), &[x], "y");
         let mut graph = outer.finish();
         let mut patch = Patch::new(&graph, "inline", call);
-        let results = patch.splice(&graph, &body, &[Some(x), None], "call").expect("nothing is in the way");
+        let results = patch
+            .splice(&graph, &body, &[Some(x), None], &FxHashMap::default(), "call")
+            .expect("nothing is in the way");
         patch.remove(call);
         patch.op(&graph, Op::new("", "Identity", vec![]), &[results[0]], &[Output::Take(y)]);
         patch.apply(&mut graph).expect("applies");
@@ -125,6 +135,10 @@ mod tests {
         let x = outer.input("x");
         let (call, _) = outer.op(Op::new("d", "F", vec![]), &[x], "y");
         let graph = outer.finish();
-        assert!(Patch::new(&graph, "inline", call).splice(&graph, &body.finish(), &[None], "call").is_none());
+        assert!(
+            Patch::new(&graph, "inline", call)
+                .splice(&graph, &body.finish(), &[None], &FxHashMap::default(), "call")
+                .is_none()
+        );
     }
 }

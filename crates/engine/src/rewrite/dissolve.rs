@@ -4,6 +4,7 @@
 //! Known are constants, and what follows from the shapes of the inputs and from the elements of inputs of one number.
 
 use onnxq_ir::{Attribute, AttributeValue, ElementType, Graph, Model, Op, OpId, Origin, Patch, Tensor, ValueId, ops};
+use rustc_hash::FxHashMap;
 
 use super::{applied, integers, take_over};
 use crate::guard::Failure;
@@ -224,7 +225,7 @@ fn elements(
 fn take_branch(patch: &mut Patch, graph: &Graph, id: OpId, branch: &str) -> Option<()> {
     let attribute = graph.op(id).attributes().iter().find(|attribute| attribute.name == branch)?;
     let AttributeValue::Graph(body) = &attribute.value else { return None };
-    let results = patch.splice(graph, body, &[], node_name(graph, id))?;
+    let results = patch.splice(graph, body, &[], &FxHashMap::default(), node_name(graph, id))?;
     take_over(patch, graph, id, &results)
 }
 
@@ -241,7 +242,7 @@ fn unroll(patch: &mut Patch, graph: &Graph, id: OpId, count: usize) -> Option<()
         let mut arguments = vec![Some(number), Some(holds)];
         arguments.extend(&carried);
         let prefix = format!("{}/{iteration}", node_name(graph, id));
-        let mut results = patch.splice(graph, body, &arguments, &prefix)?.into_iter().skip(1);
+        let mut results = patch.splice(graph, body, &arguments, &FxHashMap::default(), &prefix)?.into_iter().skip(1);
         carried = results.by_ref().take(carried.len()).collect();
         for (stack, result) in stacks.iter_mut().zip(results) {
             stack.push(layer(patch, graph, result?));

@@ -2,8 +2,11 @@
 
 use onnxq_ir::{Function, Graph, Model, Op, OpId, Patch, ops};
 
+use rustc_hash::FxHashMap;
+
 use super::{applied, take_over, with_bodies};
 use crate::guard::Failure;
+use crate::support::node_name;
 
 /// Functions may call functions, so deep; a function that calls itself has no end.
 const DEEPEST: usize = 64;
@@ -54,7 +57,7 @@ fn inline_call(patch: &mut Patch, graph: &Graph, id: OpId, function: &Function) 
     let body = at_version(function.body_for(graph.op(id)), graph.opset())?;
     let mut arguments = graph.inputs_of(id);
     arguments.resize(body.inputs().len(), None);
-    let results = patch.splice(graph, &body, &arguments, crate::support::node_name(graph, id))?;
+    let results = patch.splice(graph, &body, &arguments, &FxHashMap::default(), node_name(graph, id))?;
     take_over(patch, graph, id, &results)
 }
 
