@@ -231,6 +231,6 @@ fn an_output_is_not_quantized_twice() {
     folder.write("x.npz", data("product"));
     folder.run("float.onnx once.onnx --calib x.npz --quiet").done();
     let done = folder.run("once.onnx twice.onnx --calib x.npz --quiet");
-    assert!(matches!(done.code, Some(1 | 2)) && done.stderr.contains("quantized already"), "{}", done.stderr);
+    assert!(done.code == Some(1) && done.stderr.contains("quantized already"), "{}", done.stderr);
     assert!(!folder.path("twice.onnx").exists());
 }
