@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use onnxq_ir::{Model, Origin, Tensor, ValueId, ops};
+use onnxq_ir::{Model, Origin, ValueId, ops};
 use onnxq_plan::{EngineError, Request, Runner, Sample, Session, Shown, overlay};
 use ort::logging::LogLevel;
 use ort::session::Session as Native;
@@ -116,7 +116,7 @@ impl Runner for OrtRunner<'_> {
         let failed = |reason: String| EngineError::Run { engine: NAME, sample: sample.index, reason: shorten(&reason) };
         let graph = &request.model.graph;
         for &value in direct {
-            if let Some(tensor) = given(sample, value).or_else(|| default_of(graph.value(value).origin())) {
+            if let Some(tensor) = sample.given(value).or_else(|| graph.value(value).origin().tensor()) {
                 show(tensor, &mut |shape, elements| see(&Shown { value, shape, elements }));
             }
         }
@@ -125,7 +125,7 @@ impl Runner for OrtRunner<'_> {
         }
         let mut feeds = Vec::new();
         for (value, name) in inputs {
-            match (given(sample, *value), graph.value(*value).origin()) {
+            match (sample.given(*value), graph.value(*value).origin()) {
                 (Some(tensor), _) => feeds.push((name.as_str(), to_ort(tensor).map_err(&failed)?)),
                 (None, Origin::Input(Some(_))) => {}
                 (None, _) => return Err(failed(format!("input `{name}` is missing"))),
@@ -144,16 +144,5 @@ impl Runner for OrtRunner<'_> {
             }
         }
         Ok(())
-    }
-}
-
-fn given(sample: &Sample, input: ValueId) -> Option<&Tensor> {
-    sample.inputs.iter().find(|(value, _)| *value == input).map(|(_, tensor)| tensor)
-}
-
-fn default_of(origin: &Origin) -> Option<&Tensor> {
-    match origin {
-        Origin::Constant(tensor) | Origin::Input(Some(tensor)) => Some(tensor),
-        _ => None,
     }
 }

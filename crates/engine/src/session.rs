@@ -290,7 +290,7 @@ impl Runner for TractRunner<'_> {
         let graph = &self.session.request.model.graph;
         let mut plan_for = Given::default();
         for &input in &self.session.inputs {
-            match (given(sample, input), graph.value(input).origin()) {
+            match (sample.given(input), graph.value(input).origin()) {
                 (Some(tensor), _) if self.session.deciding.contains(&input) => {
                     plan_for.deciding.push((input, tensor.clone()));
                 }
@@ -302,7 +302,7 @@ impl Runner for TractRunner<'_> {
         let mut state = self.take_state(plan_for)?;
         let tapped = Arc::clone(&state.tapped);
         for &value in &tapped.direct {
-            let tensor = given(sample, value).or_else(|| default_of(graph.value(value).origin()));
+            let tensor = sample.given(value).or_else(|| graph.value(value).origin().tensor());
             if let Some(tensor) = tensor {
                 show(tensor, &mut |shape, elements| see(&Shown { value, shape, elements }));
             }
@@ -312,7 +312,7 @@ impl Runner for TractRunner<'_> {
         }
         let mut inputs: TVec<TValue> = TVec::new();
         for &input in &tapped.inputs {
-            let tensor = given(sample, input).ok_or_else(|| failed("an input is missing".to_owned()))?;
+            let tensor = sample.given(input).ok_or_else(|| failed("an input is missing".to_owned()))?;
             inputs.push(to_tract(tensor, HalfFloats::Widened).map_err(&failed)?.into_tvalue());
         }
         let outcome = if tapped.open_dims {
@@ -334,17 +334,6 @@ impl Runner for TractRunner<'_> {
                 Err(failed(node.map(|node| format!("at node `{node}`: ")).unwrap_or_default() + &reason))
             }
         }
-    }
-}
-
-fn given(sample: &Sample, input: ValueId) -> Option<&Tensor> {
-    sample.inputs.iter().find(|(value, _)| *value == input).map(|(_, tensor)| tensor)
-}
-
-fn default_of(origin: &Origin) -> Option<&Tensor> {
-    match origin {
-        Origin::Constant(tensor) | Origin::Input(Some(tensor)) => Some(tensor),
-        _ => None,
     }
 }
 

@@ -39,6 +39,16 @@ pub enum Origin {
     Sparse,
 }
 
+impl Origin {
+    /// The elements that an initializer or a default gives.
+    pub fn tensor(&self) -> Option<&Tensor> {
+        match self {
+            Self::Constant(tensor) | Self::Input(Some(tensor)) => Some(tensor),
+            _ => None,
+        }
+    }
+}
+
 /// A value of a graph.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_field_names, reason = "`type` alone is a keyword")]

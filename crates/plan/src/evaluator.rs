@@ -98,6 +98,13 @@ pub struct Sample {
     pub inputs: Vec<(ValueId, Tensor)>,
 }
 
+impl Sample {
+    /// What is given for an input.
+    pub fn given(&self, input: ValueId) -> Option<&Tensor> {
+        self.inputs.iter().find(|(value, _)| *value == input).map(|(_, tensor)| tensor)
+    }
+}
+
 /// The elements of a value that is shown.
 #[derive(Clone, Copy, Debug)]
 pub enum Elements<'a> {
