@@ -84,7 +84,7 @@ pub(crate) struct QuantizeArgs {
     /// The runtime: a target's name (`onnxq targets`) or a .toml file
     #[arg(long, value_name = "NAME|FILE", default_value = "ort-cpu")]
     pub(crate) target: String,
-    /// How activation ranges are found
+    /// How activation ranges are found [default of int8: auto]
     #[arg(long, value_enum)]
     pub(crate) calibrator: Option<Calibrator>,
     /// Give operators back to float until the output has this SQNR, and refuse the result if it has not [dB, default of
