@@ -106,6 +106,7 @@ passes! {
     "legalize" => lower/legalize::Legalize;
     "opset" => lower/opset::Opset;
     "insert-qdq" => lower/insert_qdq::InsertQdq;
+    "tie-constants" => lower/tie_constants::TieConstants;
     "quantize-io" => lower/quantize_io::QuantizeIo;
 }
 

@@ -64,10 +64,29 @@ impl OutputDeviation {
         total
     }
 
-    /// SQNR in dB that the output is judged by: that of all samples together, or of the worst one with 10 dB added where that
-    /// is less.
+    /// SQNR in dB that the output is judged by: that of all samples together, the error taken one standard error higher than
+    /// seen, since plans are picked by it and other samples will not be as lucky; or that of the worst sample with 10 dB
+    /// added, where that is less.
     pub fn judged_db(&self) -> f64 {
-        self.each_db().into_iter().map(|db| db + HARDER).fold(self.total().sqnr_db(), f64::min)
+        let total = self.total();
+        let cautious = Deviation { error: total.error + self.standard_error(), ..total };
+        cautious.sqnr_db().min(self.worst_sample_db() + HARDER)
+    }
+
+    /// SQNR in dB of the worst sample, 60 where there is none.
+    pub fn worst_sample_db(&self) -> f64 {
+        self.each_db().into_iter().fold(60.0, f64::min)
+    }
+
+    /// The standard error of the sum of the samples' errors.
+    fn standard_error(&self) -> f64 {
+        let count = self.samples.len() as f64;
+        if count < 2.0 {
+            return 0.0;
+        }
+        let mean = self.total().error / count;
+        let squares: f64 = self.samples.iter().map(|sample| (sample.error - mean).powi(2)).sum();
+        (squares / (count - 1.0) * count).sqrt()
     }
 
     /// SQNR in dB of every sample. A sample whose signal is small by nature, such as an empty picture, is measured by the
@@ -151,8 +170,15 @@ mod tests {
 
     #[test]
     fn samples_of_one_kind_are_judged_together() {
-        let even = output(&[(1.0, 1e-3), (1.0, 2e-3), (1.0, 3e-3)]);
-        assert!((even.judged_db() - 10.0 * (3.0f64 / 6e-3).log10()).abs() < 1e-9);
+        let even = output(&[(1.0, 2e-3); 3]);
+        assert!((even.judged_db() - 10.0 * 500f64.log10()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_error_is_taken_one_standard_error_higher() {
+        let uneven = output(&[(1.0, 1e-3), (1.0, 2e-3), (1.0, 3e-3)]);
+        let expected = 3.0 / (6e-3 + 1e-3 * 3f64.sqrt());
+        assert!((uneven.judged_db() - 10.0 * expected.log10()).abs() < 1e-9);
     }
 
     #[test]

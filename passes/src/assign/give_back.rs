@@ -20,7 +20,8 @@
 //!
 //! Plans are tried on every fourth calibration sample, up to 8 of those that all statistics leave out; with fewer than 8
 //! samples in all, on all. Up to 64 more of those left out are run once, and the two that the plan ruins most are tried as
-//! well: where one has 10 dB less than all together, it is that one with 10 dB added that must have `min-sqnr`.
+//! well. `min-sqnr` must be had by all samples together, with their error taken one standard error higher than seen, and by
+//! the worst sample with 10 dB added.
 //!
 //! # Promise
 //! Annotate.
@@ -194,43 +195,66 @@ fn leave(cx: &mut Context<'_>, reasons: &BTreeMap<OpId, String>) {
 
 /// Gives back what costs the output most for what it saves.
 fn give_back_for_output(cx: &mut Context<'_>, trials: &dyn Trials, least: f64) -> Result<(), PassError> {
+    if cx.plan.is_empty() {
+        return Ok(());
+    }
     let with_ruined = trials.with_ruined(cx.model, cx.plan)?;
     let trials = with_ruined.as_deref().unwrap_or(trials);
     let outputs = trials.outputs(cx.model, cx.plan, On::All)?;
-    let start = worst_db(&outputs);
-    if start >= least || cx.plan.is_empty() {
+    let start = Judged::of(&outputs);
+    if start.db >= least {
         return Ok(());
     }
     let work = Work::of(cx);
     let ranking = Ranking::make(cx, trials, &work, &worst_samples(&outputs, RANKING_SAMPLES))?;
-    let mut search = Search { cx, trials, ranking: &ranking, tried: BTreeMap::new() };
-    let count = search.fewest(least)?;
+    let mut search = Search { cx, trials, ranking: &ranking, tried: BTreeMap::from([(0, start)]) };
+    let reached = search.fewest(least)?;
     let tried = search.tried;
-    let (best, db) = match count {
-        Some(count) => (count, tried[&count]),
-        None => tried.iter().fold((0, start), |best, (&count, &db)| if db > best.1 { (count, db) } else { best }),
-    };
-    let given: Vec<OpId> = ranking.order[..best].to_vec();
-    if db < least {
+    let best = || tried.iter().fold(0, |best, (&count, it)| if it.db > tried[&best].db { count } else { best });
+    let count = reached.unwrap_or_else(best);
+    let end = tried[&count];
+    if end.together < least {
         cx.note(format!(
-            "the output has {db:.1} dB on held-out samples, {least:.1} were asked for: no plan with half of the MACs in integers reaches that"
+            "the output has {:.1} dB on held-out samples, {least:.1} were asked for: no plan with half of the MACs in integers reaches that",
+            end.together
         ));
     }
-    let reason = format!("given-back: {}", gain(&outputs, start, db));
-    leave(cx, &given.into_iter().map(|op| (op, reason.clone())).collect());
+    let reason = format!("given-back: {}", start.until(end));
+    leave(cx, &ranking.order[..count].iter().map(|&op| (op, reason.clone())).collect());
     Ok(())
 }
 
-/// What giving back brings, in the terms that the plan was judged by.
-fn gain(before: &[OutputDeviation], start: f64, db: f64) -> String {
-    let together = before.iter().map(|output| output.total().sqnr_db()).fold(60.0, f64::min);
-    if start < together {
-        let (start, db) = (start - HARDER, db - HARDER);
-        return format!(
-            "a sample has {start:.1} dB with all in integers, {db:.1} dB without, and {together:.1} dB is usual"
-        );
+/// How good the outputs are under a plan, in dB.
+#[derive(Clone, Copy)]
+struct Judged {
+    /// What the plan is judged by.
+    db: f64,
+    /// SQNR of the output that suffers most, all samples together.
+    together: f64,
+    /// SQNR of the worst sample, where the plan is judged by that.
+    sample: Option<f64>,
+}
+
+impl Judged {
+    fn of(outputs: &[OutputDeviation]) -> Self {
+        let db = worst_db(outputs);
+        let together = outputs.iter().map(|output| output.total().sqnr_db()).fold(60.0, f64::min);
+        let worst = outputs.iter().map(OutputDeviation::worst_sample_db).fold(60.0, f64::min);
+        Self { db, together, sample: (worst + HARDER <= db).then_some(worst) }
     }
-    format!("the output has {start:.1} dB with all in integers, {db:.1} dB without")
+
+    /// What was gained from here to there.
+    fn until(self, end: Self) -> String {
+        match self.sample {
+            Some(before) => {
+                let after = end.sample.map_or_else(|| "as much as others".to_owned(), |after| format!("{after:.1} dB"));
+                format!("one sample has {before:.1} dB with all in integers, {after} without")
+            }
+            None => {
+                format!("the output has {:.1} dB with all in integers, {:.1} dB without", self.together, end.together)
+            }
+        }
+    }
 }
 
 /// What operators save by being computed in integers, in multiply-accumulates.
@@ -321,20 +345,20 @@ struct Search<'a, 'b> {
     cx: &'a Context<'b>,
     trials: &'a dyn Trials,
     ranking: &'a Ranking,
-    tried: BTreeMap<usize, f64>,
+    tried: BTreeMap<usize, Judged>,
 }
 
 impl Search<'_, '_> {
-    /// The output's SQNR in dB without the first `count` operators.
+    /// What the plan is judged by without the first `count` operators, in dB.
     fn db(&mut self, count: usize) -> Result<f64, PassError> {
-        if let Some(&db) = self.tried.get(&count) {
-            return Ok(db);
+        if let Some(known) = self.tried.get(&count) {
+            return Ok(known.db);
         }
         let gone: BTreeSet<OpId> = self.ranking.order[..count].iter().copied().collect();
         let (plan, _) = without(self.cx.graph(), self.cx.plan, &gone);
-        let db = worst_db(&self.trials.outputs(self.cx.model, &plan, On::All)?);
-        self.tried.insert(count, db);
-        Ok(db)
+        let judged = Judged::of(&self.trials.outputs(self.cx.model, &plan, On::All)?);
+        self.tried.insert(count, judged);
+        Ok(judged.db)
     }
 
     /// The least count that reaches `least`; by doubling, then halving the interval.

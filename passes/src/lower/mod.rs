@@ -8,4 +8,5 @@ pub(crate) mod legalize;
 pub(crate) mod log;
 pub(crate) mod opset;
 pub(crate) mod quantize_io;
+pub(crate) mod tie_constants;
 pub(crate) mod uniform;
