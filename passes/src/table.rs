@@ -91,6 +91,7 @@ passes! {
     "linear-form" => canonicalize/linear_form::LinearForm;
     "dead-code" => canonicalize/dead_code::DeadCode;
     "select-sites" => assign/select_sites::SelectSites;
+    "sensitive-values" => assign/sensitive_values::SensitiveValues;
     "output-sites" => assign/output_sites::OutputSites;
     "minmax" => assign/minmax::MinMax;
     "percentile" => assign/percentile::Percentile;
