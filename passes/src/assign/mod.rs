@@ -17,4 +17,5 @@ pub(crate) mod recurrent_weights;
 pub(crate) mod residual;
 pub(crate) mod select_sites;
 pub(crate) mod sensitive_values;
+pub(crate) mod widen;
 pub(crate) mod without;

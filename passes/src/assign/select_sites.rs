@@ -43,7 +43,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::ops::Softmax;
 use onnxq_ir::{Graph, OpId, ValueId};
-use onnxq_numerics::{Base, LevelRule, Symmetry, Uniform};
+use onnxq_numerics::{Base, LevelRule, Symmetry};
 use onnxq_plan::target::{FixedScale, WeightGranularity};
 use onnxq_plan::{Bits, Granularity, OperatorKind, Placement, Quantizer, Scheme, Site, Target};
 use serde::{Deserialize, Serialize};
@@ -175,8 +175,7 @@ impl Rule {
     /// The quantizer that the runtime sets itself for an output of this scheme.
     fn fixed(&self, scheme: Scheme) -> Option<Quantizer> {
         let Scheme::Uniform { format, .. } = scheme else { return None };
-        let fixed = self.fixed.iter().find(|fixed| fixed.bits == format.bits())?;
-        Uniform::new(format, fixed.scale, fixed.zero_point).ok().map(Quantizer::Tensor)
+        FixedScale::of(&self.fixed, format)
     }
 }
 
