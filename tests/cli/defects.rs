@@ -222,6 +222,29 @@ fn judge(oracle: &Oracle, folder: &Folder, name: &str, kind: &str, least: f64) -
     wrong
 }
 
+/// On a target that takes whole graphs, masks and phases stay float by rules of their own, before any plan is tried out.
+#[test]
+fn masks_and_phases_have_no_grid_where_whole_graphs_are_codes() {
+    let Some(oracle) = Oracle::find() else { return };
+    let folder = Folder::new("sensitive");
+    let mut failures = Vec::new();
+    for (name, kind, text, reason) in [
+        ("finite", "attention", attention("-10000"), "masked-scores"),
+        ("infinite", "attention", attention("-inf"), "masked-scores"),
+        ("time", "time", time_embedding(), "phase"),
+    ] {
+        save(&text, &folder.path(&format!("{name}.onnx")));
+        folder.write(&format!("{kind}.npz"), data(kind));
+        let options = "--target qnn --min-sqnr off --min-node-sqnr off -v";
+        let done = folder.run(&format!("{name}.onnx {name}.q.onnx --calib {kind}.npz {options}")).done();
+        if !done.stdout.contains(reason) && !done.stderr.contains(reason) {
+            failures.push(format!("{name}: `{reason}` is not said: {}", done.stdout));
+        }
+        failures.extend(judge(&oracle, &folder, name, kind, 20.0));
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
 /// A second run on the result finds nothing to do.
 #[test]
 fn an_output_is_not_quantized_twice() {
