@@ -158,7 +158,7 @@ impl Report {
             samples: done.samples,
             sizes,
             coverage: done.coverage,
-            quantized: done.plan.operator_counts().into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect(),
+            quantized: done.operator_counts(),
             left_float: left_float(done),
             quality: quality(&done.measured),
             lint: None,
@@ -173,7 +173,7 @@ impl Report {
     /// The same report with the plan in it.
     #[must_use]
     pub fn with_plan(self, done: &Done) -> Self {
-        let float = done.plan.left_float.iter().map(declined_report).collect();
+        let float = done.left_float().iter().map(declined_report).collect();
         Self { plan: Some(PlanReport { sites: done.described.clone(), float }), ..self }
     }
 
@@ -190,17 +190,17 @@ fn split_reason(reason: &str) -> (&str, &str) {
 }
 
 fn left_float(done: &Done) -> Vec<LeftFloat> {
-    let mut by_reason: BTreeMap<&str, LeftFloat> = BTreeMap::new();
-    for declined in &done.plan.left_float {
+    let mut by_reason: BTreeMap<String, LeftFloat> = BTreeMap::new();
+    for declined in done.left_float() {
         let (reason, detail) = split_reason(&declined.reason);
-        let group = by_reason.entry(reason).or_insert_with(|| LeftFloat {
+        let group = by_reason.entry(reason.to_owned()).or_insert_with(|| LeftFloat {
             operators: BTreeMap::new(),
             reason: reason.to_owned(),
             detail: detail.to_owned(),
             nodes: Vec::new(),
         });
-        *group.operators.entry(declined.op_type.clone()).or_insert(0) += 1;
-        group.nodes.push(declined.site.clone());
+        *group.operators.entry(declined.op_type).or_insert(0) += 1;
+        group.nodes.push(declined.site);
     }
     by_reason.into_values().collect()
 }

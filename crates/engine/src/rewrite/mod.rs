@@ -19,8 +19,15 @@ pub(crate) use dissolve::{deciding_inputs, dissolve, is_decided};
 type Rule = fn(&mut Patch, &Graph, OpId) -> Option<()>;
 
 /// The first that applies, applies.
-const RULES: &[Rule] =
-    &[recurrent::rewrite, pad::rewrite, gather_nd::rewrite, numbers::power, numbers::gemm_of_doubles, numbers::swish];
+const RULES: &[Rule] = &[
+    recurrent::rewrite,
+    pad::rewrite,
+    gather_nd::rewrite,
+    numbers::power,
+    numbers::gemm_of_doubles,
+    numbers::equal_sizes,
+    numbers::swish,
+];
 
 /// A graph with calls of local functions inlined, and what tract lacks written in what it has, in bodies too.
 /// `None` where nothing has to change.
