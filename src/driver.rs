@@ -276,7 +276,8 @@ impl<'a> Run<'a> {
             Some(Kept { lacking: Lacking::Refuse, .. }) => Err(Error::Option("give --calib too".to_owned())),
             _ => Ok(self.samples()?.split(TRIED_SAMPLES)),
         };
-        let least = self.job.recipe.min_sqnr().filter(|_| self.judged);
+        let has_samples = !matches!(self.job.kept, Some(Kept { lacking: Lacking::Refuse, .. }));
+        let least = self.job.recipe.min_sqnr().filter(|_| self.judged && has_samples);
         let (float, known) = (&self.model, &self.constants);
         let (model, bodies) = Around { job: self.job, float, known, samples: &samples, least }.quantized()?;
         if bodies.iter().any(Body::is_quantized) {

@@ -17,7 +17,7 @@ use onnxq_ir::{AttributeValue, Graph, Model, OpId, Opened, Patch, Tensor, ValueI
 use onnxq_passes::names::label;
 use onnxq_passes::{Coverage, Selection, Settings};
 use onnxq_plan::trial::worst_db;
-use onnxq_plan::{Declined, Facts, HeldOut, Plan, Sample, Trials};
+use onnxq_plan::{Declined, EngineError, Evaluator, Facts, HeldOut, Inferred, Plan, Request, Sample, Session, Trials};
 
 use crate::driver::{self, Done, Job};
 use crate::error::Error;
@@ -175,19 +175,19 @@ impl Around<'_> {
         let selection: Selection = job.settings.selection.within(&self.float.graph, owner, place);
         let settings = Settings { selection, ..job.settings.clone() };
         let gather = || self.runs(owner, opened);
+        let unseen = Unseen(job.evaluator);
         let calibration = |_: &Model| match runs.get_or_init(gather) {
             Ok(runs) => runs.samples(place).ok_or_else(|| Error::Refused(NOT_RUN.to_owned())),
             Err(reason) => Err(Error::Refused(reason.clone())),
         };
-        let inner = Job {
-            recipe: &recipe,
-            settings: &settings,
-            calibration: &calibration,
-            evaluation: None,
-            kept: None,
-            ..*job
-        };
-        let fate = match driver::run(model_of(self.float, &opened[place].graph), &inner) {
+        let inner = Job { recipe: &recipe, settings: &settings, calibration: &calibration, evaluation: None, ..*job };
+        let model = || model_of(self.float, &opened[place].graph);
+        let mut result = driver::run(model(), &inner);
+        // Weights alone need no run.
+        if matches!(result, Err(Error::Refused(_))) && job.settings.bits.activation.is_none() {
+            result = driver::run(model(), &Job { evaluator: &unseen, ..inner });
+        }
+        let fate = match result {
             Ok(done) => Fate::Done(Box::new(done)),
             Err(error @ Error::Broken(_)) => return Err(error),
             Err(Error::Refused(reason)) => self.float_fate(owner, place, &opened[place], &reason),
@@ -256,6 +256,27 @@ impl Around<'_> {
         let bar = self.job.progress.start_open("trying bodies");
         let trials = HeldOut::new(evaluator, self.float, names, &held_out, threads, || bar.advance());
         Ok(Some(worst_db(&trials.outputs(candidate, &Plan::default(), held_out.len())?)))
+    }
+}
+
+/// An engine that runs nothing, for bodies of whose runs nothing is known.
+struct Unseen<'a>(&'a dyn Evaluator);
+
+impl Evaluator for Unseen<'_> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn infer(&self, model: &Model) -> Result<Vec<Inferred>, EngineError> {
+        self.0.infer(model)
+    }
+
+    fn prepare<'a>(&'a self, request: &Request<'a>) -> Result<Box<dyn Session + 'a>, EngineError> {
+        self.0.prepare(request)
+    }
+
+    fn reachable(&self, _: &Model, _: &[ValueId]) -> Vec<ValueId> {
+        Vec::new()
     }
 }
 

@@ -11,6 +11,7 @@ use onnxq_passes::{Coverage, Settings};
 use onnxq_plan::{Declined, DescribedSite, Port, Target};
 use serde::Serialize;
 
+use crate::bodies::Body;
 use crate::driver::{Done, Measured, MeasuredOn};
 use crate::lint::{Check, Outlook};
 use crate::measure::Quality;
@@ -36,6 +37,24 @@ pub struct LeftFloat {
     pub detail: String,
     /// The nodes.
     pub nodes: Vec<String>,
+}
+
+/// What became of a body of If, Loop or Scan.
+#[derive(Clone, Debug, Serialize)]
+pub struct BodyReport {
+    /// The node that it belongs to.
+    pub node: String,
+    /// Its attribute, such as `then_branch`.
+    pub body: String,
+    /// How often a sample of the model around it runs it, on average; null where nothing had to be run.
+    pub runs_per_sample: Option<f64>,
+    /// Quantized operators, by kind.
+    pub quantized: BTreeMap<String, usize>,
+    /// What each pass did.
+    pub passes: Vec<PassReport>,
+    /// The bodies in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bodies: Vec<BodyReport>,
 }
 
 /// What one pass did.
@@ -128,6 +147,9 @@ pub struct Report {
     pub check: Option<Check>,
     /// What each pass did.
     pub passes: Vec<PassReport>,
+    /// What became of bodies with something to quantize.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bodies: Vec<BodyReport>,
     /// What became of float inputs and outputs, where codes were wanted there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub io: Vec<Port>,
@@ -164,6 +186,7 @@ impl Report {
             lint: None,
             check: None,
             passes: done.records.iter().map(pass_report).collect(),
+            bodies: done.bodies.iter().map(body_report).collect(),
             io: done.plan.ports.clone(),
             notes: done.notes.clone(),
             plan: None,
@@ -216,6 +239,17 @@ fn quality(measured: &Measured) -> QualityReport {
 
 fn declined_report(declined: &Declined) -> DeclinedReport {
     DeclinedReport { node: declined.site.clone(), operator: declined.op_type.clone(), reason: declined.reason.clone() }
+}
+
+fn body_report(body: &Body) -> BodyReport {
+    BodyReport {
+        node: body.node.clone(),
+        body: body.name.clone(),
+        runs_per_sample: body.runs,
+        quantized: body.done().map(Done::operator_counts).unwrap_or_default(),
+        passes: body.done().map(|done| done.records.iter().map(pass_report).collect()).unwrap_or_default(),
+        bodies: body.done().map(|done| done.bodies.iter().map(body_report).collect()).unwrap_or_default(),
+    }
 }
 
 fn pass_report(record: &crate::driver::Record) -> PassReport {

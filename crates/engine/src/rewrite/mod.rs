@@ -5,6 +5,7 @@
 mod dissolve;
 mod functions;
 mod gather_nd;
+mod left;
 mod numbers;
 mod pad;
 mod recurrent;
@@ -14,6 +15,7 @@ use onnxq_ir::{Attribute, AttributeValue, Function, Graph, Op, OpId, Output, Pat
 use crate::guard::Failure;
 
 pub(crate) use dissolve::{deciding_inputs, dissolve, is_decided};
+pub(crate) use left::adapt_bodies;
 
 /// Writes one operator in others; `None` where it is none that the rule is for, or is well as it is.
 type Rule = fn(&mut Patch, &Graph, OpId) -> Option<()>;
