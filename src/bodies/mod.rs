@@ -130,9 +130,14 @@ impl Around<'_> {
             if let Err(reason) = put_back(&mut candidate, owner, places, &opened, &bodies) {
                 return Ok(self.all_float(owner, places, &opened, &runs, &reason));
             }
-            match self.judge(&candidate)? {
-                Some(db) if self.least.is_some_and(|least| db < least) => lost = db,
-                _ => {
+            match self.judge(&candidate) {
+                Err(Error::Engine { source, .. }) => {
+                    let reason = format!("body: with codes in their body, {source}");
+                    return Ok(self.all_float(owner, places, &opened, &runs, &reason));
+                }
+                Err(error) => return Err(error),
+                Ok(Some(db)) if self.least.is_some_and(|least| db < least) => lost = db,
+                Ok(_) => {
                     *model = candidate;
                     return Ok(bodies);
                 }

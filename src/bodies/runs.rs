@@ -20,6 +20,9 @@ const KEPT_BYTES: usize = 256 << 20;
 /// Iterations of one Loop or Scan that are looked at.
 const LONGEST: usize = 1024;
 
+/// Samples of the model around that a Loop or Scan is followed on, each for many runs of its body.
+const FOLLOWED: usize = 32;
+
 /// What a body is given in one run.
 type Given = Vec<(ValueId, Tensor)>;
 
@@ -90,12 +93,13 @@ impl Runs {
         let evaluator = around.job.evaluator;
         let control = Control::at(&float.graph, owner)
             .ok_or_else(|| Error::Refused(format!("no such {} is known", float.graph.op(owner).op_type())))?;
+        let is_stepped = !matches!(control, Control::If { .. });
+        let samples = if is_stepped { &samples.first(FOLLOWED) } else { samples };
         let taps = taps(&float.graph, owner, |value| known.contains_key(&value));
         let session = evaluator.prepare(&Request { model: float, plan: None, taps: &taps })?;
         let bodies: Vec<Model> = opened.iter().map(|opened| model_of(float, &opened.graph)).collect();
         let outputs: Vec<Vec<ValueId>> = bodies.iter().map(|body| stepped(&control, &body.graph)).collect();
         let prepared = bodies.iter().zip(&outputs).map(|(model, taps)| {
-            let is_stepped = !matches!(control, Control::If { .. });
             is_stepped.then(|| evaluator.prepare(&Request { model, plan: None, taps })).transpose()
         });
         let prepared = prepared.collect::<Result<Vec<_>, EngineError>>()?;

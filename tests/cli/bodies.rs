@@ -171,6 +171,40 @@ fn a_branch_that_no_sample_ran_stays_float() {
     assert_eq!(body(&report, "else_branch")["runs_per_sample"], 0.0);
 }
 
+/// Codes of a weight that both branches read lie in each; the graph around has its own.
+#[test]
+fn one_weight_for_all() {
+    let text = branches()
+        .replace("w2)", "w1)")
+        .replace("[choice]", "z = MatMul (x, w1) [choice]")
+        .replace("Relu (x)", "Relu (z)");
+    let products = [("branches", 1), ("t", 1), ("e", 1)];
+    let Some(report) = quantized("tied", &text, &data(&[64], 2), &products, 20.0) else { return };
+    assert_eq!(report["quantized"]["Linear"], 3);
+}
+
+/// Scales per channel came with opset 13: the graph around is raised along, and bodies that stay float.
+#[test]
+fn an_old_model_is_raised_whole() {
+    let text = branches().replace(" : 17]", " : 11]").replace("Relu (x)", "Softmax <axis = 1> (x)");
+    for (name, period, second) in [("old", 2, 1), ("old-not-run", 1, 0)] {
+        let products = [("t", 1), ("e", second)];
+        quantized(name, &text, &data(&[64], period), &products, 20.0);
+    }
+}
+
+/// Where an output can't bear codes in a body, it stays float, with that reason.
+#[test]
+fn a_body_that_loses_too_much_stays_float() {
+    let folder = Folder::new("bodies-lossy");
+    // A chaotic map: what is lost in the first step is all in the fourth.
+    let text = looped(PRODUCT).replace("Tanh (u)", "Sin (u)").replace("small = {0.3}", "small = {3}");
+    save(&text, &folder.path("float.onnx"));
+    folder.write("data.npz", data(&[64], 1));
+    let error = folder.run("float.onnx out.onnx --calib data.npz --quiet").refused().stderr;
+    assert!(error.contains("leaves the outputs"), "{error}");
+}
+
 #[test]
 fn a_condition_that_is_computed() {
     let products = [("t", 1), ("e", 1)];
