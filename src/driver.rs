@@ -283,6 +283,7 @@ impl<'a> Run<'a> {
         if bodies.iter().any(Body::is_quantized) {
             self.float = Some(std::mem::replace(&mut self.model, model));
         }
+        self.notes.extend(bodies.iter().flat_map(Body::notes));
         self.bodies = bodies;
         Ok(())
     }

@@ -19,7 +19,7 @@ use onnxq_passes::{Coverage, Selection, Settings};
 use onnxq_plan::trial::worst_db;
 use onnxq_plan::{Declined, EngineError, Evaluator, Facts, HeldOut, Inferred, Plan, Request, Sample, Session, Trials};
 
-use crate::driver::{self, Done, Job};
+use crate::driver::{self, Done, Job, Measured};
 use crate::error::Error;
 use crate::outputs::{Watched, has_weights};
 use crate::recipe::Recipe;
@@ -56,6 +56,19 @@ impl Body {
     /// Whether something in it is quantized.
     pub fn is_quantized(&self) -> bool {
         self.done().is_some_and(|done| !done.is_empty())
+    }
+
+    /// Whether its own outputs are below the limit: then that is the best there is, as for any model.
+    fn is_compromise(&self, limit: Option<f64>) -> bool {
+        let measured = self.done().map(|done| &done.measured);
+        let Some(Measured::Quality { quality, .. }) = measured else { return false };
+        limit.is_some_and(|limit| quality.outputs.iter().any(|output| output.sqnr_db < limit))
+    }
+
+    /// What a person should know of it.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = String> + '_ {
+        let notes = self.done().into_iter().flat_map(|done| &done.notes);
+        notes.map(|note| format!("in `{}` {}: {note}", self.node, self.name))
     }
 
     /// The result, where it was done.
@@ -100,32 +113,63 @@ pub(crate) struct Around<'a> {
 /// How much stricter than the outputs a body is judged, in dB, one after the other.
 const STRICTER: [f64; 3] = [0.0, 8.0, 16.0];
 
+/// The least SQNR in dB while bodies are done one after the other.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Of a body's own outputs.
+    own: f64,
+    /// Of the outputs of the graph around, with the bodies so far.
+    outputs: f64,
+}
+
+impl Limits {
+    /// Each of `parts` may take an equal share of the error, and `done` of them have.
+    fn of(least: f64, parts: usize, done: usize) -> Self {
+        let share = |parts: usize, of: usize| 10.0 * (parts as f64 / of as f64).log10();
+        Self { own: least + share(parts, 1), outputs: least + share(parts, done) }
+    }
+}
+
 impl Around<'_> {
     /// The model with what lies in bodies quantized, and what became of each that holds something to quantize.
     pub(crate) fn quantized(&self) -> Result<(Model, Vec<Body>), Error> {
+        let graph = &self.float.graph;
         let mut model = self.float.clone();
         let mut bodies = Vec::new();
-        for owner in self.float.graph.topological() {
-            let places = places(&self.float.graph, owner);
-            if !places.is_empty() {
-                bodies.extend(self.owner(&mut model, owner, &places)?);
-            }
+        let owners: Vec<(OpId, Vec<usize>)> = graph
+            .topological()
+            .into_iter()
+            .map(|op| (op, places(graph, op)))
+            .filter(|(_, it)| !it.is_empty())
+            .collect();
+        let is_around = graph.op_ids().any(|op| graph.op(op).bodies().next().is_none() && has_weights(graph.op(op)));
+        let parts = owners.len() + usize::from(is_around);
+        for (done, (owner, places)) in owners.into_iter().enumerate() {
+            let limits = self.least.map(|least| Limits::of(least, parts, done + 1));
+            bodies.extend(self.owner(&mut model, owner, &places, limits)?);
         }
         Ok((model, bodies))
     }
 
     /// Quantizes the bodies at these places of an operator, as far as its outputs can bear it.
-    fn owner(&self, model: &mut Model, owner: OpId, places: &[usize]) -> Result<Vec<Body>, Error> {
+    fn owner(
+        &self,
+        model: &mut Model,
+        owner: OpId,
+        places: &[usize],
+        limits: Option<Limits>,
+    ) -> Result<Vec<Body>, Error> {
         let opened = self.opened(owner);
         let runs = OnceCell::new();
         let mut lost = 0.0;
-        for stricter in if self.least.is_some() { &STRICTER[..] } else { &STRICTER[..1] } {
-            let limit = self.least.map(|least| least + stricter);
+        for stricter in if limits.is_some() { &STRICTER[..] } else { &STRICTER[..1] } {
+            let limit = limits.map(|limits| limits.own + stricter);
             let bodies: Vec<Body> =
                 places.iter().map(|&place| self.body(owner, place, &opened, limit, &runs)).collect::<Result<_, _>>()?;
             if !bodies.iter().any(Body::is_quantized) {
                 return Ok(bodies);
             }
+            let is_compromise = bodies.iter().any(|body| body.is_compromise(limits.map(|limits| limits.own)));
             let mut candidate = model.clone();
             if let Err(reason) = put_back(&mut candidate, owner, places, &opened, &bodies) {
                 return Ok(self.all_float(owner, places, &opened, &runs, &reason));
@@ -136,7 +180,7 @@ impl Around<'_> {
                     return Ok(self.all_float(owner, places, &opened, &runs, &reason));
                 }
                 Err(error) => return Err(error),
-                Ok(Some(db)) if self.least.is_some_and(|least| db < least) => lost = db,
+                Ok(Some(db)) if limits.is_some_and(|limits| db < limits.outputs) && !is_compromise => lost = db,
                 Ok(_) => {
                     *model = candidate;
                     return Ok(bodies);

@@ -486,8 +486,12 @@ impl Graph {
     /// Gives a value another name, made from its own, that nobody has.
     pub(crate) fn rename(&mut self, value: ValueId) {
         let old = self.value(value).name.clone();
-        let free = (1..).map(|suffix| format!("{old}_{suffix}")).find(|name| !self.is_taken(name));
-        let name = free.expect("some number is free");
+        let mut name = old.clone();
+        let mut suffix = 1;
+        while self.is_taken(&name) {
+            name = format!("{old}_{suffix}");
+            suffix += 1;
+        }
         self.names.remove(&old);
         self.names.insert(name.clone(), value);
         self.value_mut(value).name = name;
