@@ -303,6 +303,10 @@ fn inputs(model: &Model, seed: u64) -> Vec<(String, Tensor)> {
             let count = shape.iter().product();
             let tensor = match kind.element {
                 ElementType::F32 => Tensor::new(shape, (0..count).map(|_| 3.0 * next()).collect::<Vec<f32>>()),
+                half if half.is_half() => {
+                    let floats = (0..count).map(|_| 3.0 * next()).collect();
+                    Tensor::of_floats(half, shape, floats).expect("a type of floats")
+                }
                 ElementType::I64 => Tensor::new(shape, (0..count).map(|_| i64::from(next() > 0.0)).collect()),
                 other => zeros(&format!("{}{shape:?}", other.name())),
             };

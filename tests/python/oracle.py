@@ -48,7 +48,8 @@ def infer(model: str, data: dict[str, np.ndarray], optimization: str, whole: boo
     missing = [name for name in names if name not in data]
     if missing:
         raise ValueError(f"{model}: inputs {missing} are missing in {sorted(data)}")
-    feeds = {name: data[name] for name in names}
+    halves = {value.name for value in run.get_inputs() if value.type == "tensor(float16)"}
+    feeds = {name: data[name].astype(np.float16) if name in halves else data[name] for name in names}
     counts = {len(array) for array in feeds.values()}
     if len(counts) > 1:
         raise ValueError(f"{model}: the arrays differ in their number of samples: {sorted(counts)}")

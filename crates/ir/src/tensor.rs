@@ -189,6 +189,32 @@ impl Tensor {
         }
     }
 
+    /// The elements as float32, for types of which float32 holds every element: float32, float16 and bfloat16.
+    pub fn floats(&self) -> Option<Cow<'_, [f32]>> {
+        if self.element.fits_f32() { self.to_f32() } else { None }
+    }
+
+    /// A tensor of the same type with other elements, rounded to the nearest; `None` where it is none of [`Tensor::floats`].
+    ///
+    /// # Panics
+    /// Where the number of elements is not that of the shape.
+    pub fn with_floats(&self, shape: Vec<usize>, elements: Vec<f32>) -> Option<Self> {
+        Self::of_floats(self.element, shape, elements)
+    }
+
+    /// A tensor of float32, float16 or bfloat16, each element rounded to the nearest; `None` for another type.
+    ///
+    /// # Panics
+    /// Where the number of elements is not that of the shape.
+    pub fn of_floats(element: ElementType, shape: Vec<usize>, elements: Vec<f32>) -> Option<Self> {
+        Some(match element {
+            ElementType::F32 => Self::new(shape, elements),
+            ElementType::F16 => Self::new(shape, elements.into_iter().map(half::f16::from_f32).collect::<Vec<_>>()),
+            ElementType::BF16 => Self::new(shape, elements.into_iter().map(half::bf16::from_f32).collect::<Vec<_>>()),
+            _ => return None,
+        })
+    }
+
     /// The elements as int64, for tensors of integers up to 64 bits and bool.
     pub fn to_i64(&self) -> Option<Vec<i64>> {
         match self.element {

@@ -202,6 +202,27 @@ impl Plan {
         self.entries.range(range).map(|(site, entry)| (*site, entry))
     }
 
+    /// Lets the plan speak of another value where it speaks of one.
+    pub fn rename(&mut self, from: ValueId, to: ValueId) {
+        if let Some(entry) = self.entries.remove(&Site::Output(from)) {
+            self.entries.insert(Site::Output(to), entry);
+        }
+        let renamed = |value: &mut ValueId| {
+            if *value == from {
+                *value = to;
+            }
+        };
+        for entry in self.entries.values_mut() {
+            if let Scheme::Shared(source) = &mut entry.scheme {
+                renamed(source);
+            }
+        }
+        for end in self.operators.values_mut().flat_map(|planned| &mut planned.ends) {
+            renamed(&mut end.value);
+            end.shared.iter_mut().for_each(renamed);
+        }
+    }
+
     /// A site's entry.
     pub fn get(&self, site: Site) -> Option<&Entry> {
         self.entries.get(&site)

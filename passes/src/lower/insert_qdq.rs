@@ -11,7 +11,8 @@
 //! Sites of one value with equal quantizers share one pair of nodes. An operand's pair concerns its reader only; an
 //! output's concerns every reader, and an output of the graph itself. Weights and biases become codes behind a
 //! DequantizeLinear; below 8 bits activations have a Clip on the codes between the pair. Every zero point is written. From an
-//! embedding table rows of codes are picked, which a Cast and a Mul by the row's scale make floats.
+//! embedding table rows of codes are picked, which a Cast and a Mul by the row's scale make floats. Where the graph has
+//! float16 or bfloat16, operators of the plan compute in float32 between Casts; what stays float keeps its type.
 //!
 //! # Promise
 //! Lossy: this is where precision goes.
@@ -22,13 +23,14 @@
 //! # Options
 //! None.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::{OpId, Patch, ValueId};
 use onnxq_plan::{OperatorKind, Quantizer, Site};
 use serde::{Deserialize, Serialize};
 
 use super::carrier::weight_carrier;
+use super::widen::widen;
 use super::{bias, embedding, log, uniform};
 use crate::pass::{Context, Pass, PassError, Promise};
 use crate::storage::{Carrier, Storage};
@@ -48,6 +50,8 @@ impl Pass for InsertQdq {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        let stored: BTreeSet<OpId> = cx.plan.entries().filter_map(|(site, _)| embedding_at(cx, site)).collect();
+        widen(cx, &stored)?;
         let mut by_value: BTreeMap<ValueId, Vec<Group>> = BTreeMap::new();
         let mut tables: Vec<(OpId, Quantizer)> = Vec::new();
         for (site, entry) in cx.plan.entries() {
@@ -274,5 +278,20 @@ mod tests {
     #[test]
     fn chain() {
         check!("insert-qdq/chain");
+    }
+
+    #[test]
+    fn float16() {
+        check!("insert-qdq/float16");
+    }
+
+    #[test]
+    fn float16_chain() {
+        check!("insert-qdq/float16_chain");
+    }
+
+    #[test]
+    fn float16_table() {
+        check!("insert-qdq/float16_table");
     }
 }

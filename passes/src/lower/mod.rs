@@ -9,3 +9,4 @@ pub(crate) mod log;
 pub(crate) mod opset;
 pub(crate) mod quantize_io;
 pub(crate) mod uniform;
+mod widen;
