@@ -2,7 +2,8 @@
 
 use onnxq_ir::ops::{Conv, Form, Gather, Linear};
 use onnxq_ir::{ElementType, Graph, OpId, Origin, Tensor, ValueId};
-use onnxq_plan::{BiasForm, Facts, OperatorKind};
+use onnxq_plan::target::HalfFloats;
+use onnxq_plan::{BiasForm, Facts, OperatorKind, Target};
 
 /// An operator that rules and recipes can speak of, with its operands.
 #[derive(Clone, Debug)]
@@ -112,9 +113,13 @@ impl Candidate {
         graph.constant(graph.input(self.op, slot)?)?.shape().iter().min().copied()
     }
 
-    /// Whether a constant bias becomes int32 codes on a target with biases of this form.
-    pub(crate) fn has_integer_bias(&self, graph: &Graph, form: BiasForm) -> bool {
-        match form {
+    /// Whether a constant bias becomes int32 codes on a target.
+    pub(crate) fn has_integer_bias(&self, graph: &Graph, target: &Target) -> bool {
+        let is_half = || self.elements_read(graph).flatten().any(ElementType::is_half);
+        if target.half_floats == HalfFloats::Kept && is_half() {
+            return false;
+        }
+        match target.bias {
             BiasForm::Float => false,
             BiasForm::Int32 => true,
             BiasForm::Int32WhereJoined => !self.adds_bias_apart(graph),

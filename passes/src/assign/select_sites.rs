@@ -260,7 +260,7 @@ impl SelectSites {
         if let Some(slot) = candidate.bias
             && uniform
             && bits.activation.is_some()
-            && candidate.has_integer_bias(cx.graph(), cx.target.bias)
+            && candidate.has_integer_bias(cx.graph(), cx.target)
         {
             cx.plan.want(Site::Operand { op: candidate.op, slot }, Scheme::Bias);
             cx.assigned();

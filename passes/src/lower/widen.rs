@@ -6,16 +6,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::{Attribute, ElementType, Graph, Op, OpId, Output, Patch, Slot, Tensor, TensorType, ValueId};
-use onnxq_plan::{Plan, Site};
+use onnxq_plan::target::HalfFloats;
+use onnxq_plan::{Plan, Quantizer, Site};
 
 use crate::pass::{Context, PassError};
 
-/// Widens the operators of the plan but for `kept`, and lets the plan speak of the float32 values.
-pub(crate) fn widen(cx: &mut Context<'_>, kept: &BTreeSet<OpId>) -> Result<(), PassError> {
+/// The type of the scales for a value: float32, but on targets that keep types.
+pub(crate) fn scale_type(cx: &Context<'_>, value: ValueId) -> ElementType {
+    let half = half_type(cx.graph(), value).filter(|_| cx.target.half_floats == HalfFloats::Kept);
+    half.map_or(ElementType::F32, |half| half.element)
+}
+
+/// Widens the operators of the plan but for those whose weights are stored as `rows`, and lets the plan speak of the float32
+/// values. On a target that keeps types only those are widened that compute logarithms.
+pub(crate) fn widen(cx: &mut Context<'_>, rows: &BTreeSet<OpId>) -> Result<(), PassError> {
     let ops: Vec<OpId> = cx.ops();
     let Some(&anchor) = ops.first() else { return Ok(()) };
-    let planned = planned(cx.graph(), cx.plan);
-    let wide: BTreeSet<OpId> = planned.into_iter().filter(|op| !kept.contains(op)).collect();
+    let is_widened = |op: &OpId| match cx.target.half_floats {
+        HalfFloats::Widened => !rows.contains(op),
+        HalfFloats::Kept => has_logarithm(cx.plan, *op),
+    };
+    let wide: BTreeSet<OpId> = planned(cx.graph(), cx.plan).into_iter().filter(is_widened).collect();
     let mut widening = Widening {
         graph: cx.graph(),
         plan: cx.plan,
@@ -42,6 +53,11 @@ fn planned(graph: &Graph, plan: &Plan) -> BTreeSet<OpId> {
         Site::Output(_) => None,
     });
     plan.operators().map(|(op, _)| op).chain(writers).chain(operands).collect()
+}
+
+/// Whether an operand gets a logarithmic quantizer, whose steps overflow float16.
+fn has_logarithm(plan: &Plan, op: OpId) -> bool {
+    plan.operands(op).any(|(_, entry)| matches!(entry.quantizer, Some(Quantizer::Log(_))))
 }
 
 struct Widening<'a> {
