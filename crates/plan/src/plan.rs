@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use onnxq_ir::{OpId, ValueId};
+use onnxq_ir::{ElementType, OpId, ValueId};
 use onnxq_numerics::{Base, IntFormat, LevelRule, Log, Symmetry, Uniform};
 
 use crate::port::Port;
@@ -138,6 +138,8 @@ pub struct Plan {
     operators: BTreeMap<OpId, Planned>,
     /// Operators that could have been quantized and were not, with the reason.
     pub left_float: Vec<Declined>,
+    /// Constants of float32 that the file holds in 16 bits behind a Cast, with the type there.
+    pub stored: BTreeMap<ValueId, ElementType>,
     /// What became of the graph's float inputs and outputs, where codes were wanted there.
     pub ports: Vec<Port>,
 }

@@ -22,7 +22,7 @@
 //! None.
 
 use onnxq_ir::ops::Einsum;
-use onnxq_ir::{Graph, Op, Patch, Tensor};
+use onnxq_ir::{Graph, Op, Patch};
 use serde::{Deserialize, Serialize};
 
 use super::replace::take_over;
@@ -61,13 +61,15 @@ enum Form {
 fn product(graph: &Graph, einsum: &Einsum) -> Result<Patch, &'static str> {
     let form = form(einsum).ok_or("no-product: it is no product with a matrix on the right")?;
     let &[x, weight] = einsum.operands.as_slice() else { unreachable!("the form has two operands") };
-    let matrix = graph.constant(weight).filter(|tensor| tensor.rank() == 2);
+    let matrix = graph.constant(weight).filter(|tensor| tensor.rank() == 2 && tensor.element().fits_f32());
     let computed = "computed-weight: its second operand is no constant matrix of floats";
     let matrix = matrix.ok_or(computed)?;
     let mut patch = Patch::new(graph, "einsum-product", einsum.op);
     let right = match form {
         Form::Plain => weight,
-        Form::Transposed => patch.constant(graph, graph.value(weight).name(), transposed(matrix).ok_or(computed)?),
+        Form::Transposed => {
+            patch.constant(graph, graph.value(weight).name(), matrix.transposed(&[1, 0]).ok_or(computed)?)
+        }
     };
     let name = graph.op(einsum.op).name().to_owned();
     take_over(
@@ -97,14 +99,6 @@ fn form(einsum: &Einsum) -> Option<Form> {
         [a, b] if (a, b) == (new, summed) => Some(Form::Transposed),
         _ => None,
     }
-}
-
-fn transposed(matrix: &Tensor) -> Option<Tensor> {
-    let elements = matrix.floats()?;
-    let &[rows, columns] = matrix.shape() else { return None };
-    let turned: Vec<f32> =
-        (0..columns).flat_map(|j| (0..rows).map(move |i| (i, j))).map(|(i, j)| elements[i * columns + j]).collect();
-    matrix.with_floats(vec![columns, rows], turned)
 }
 
 #[cfg(test)]

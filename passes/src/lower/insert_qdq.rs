@@ -13,7 +13,7 @@
 //! DequantizeLinear; below 8 bits activations have a Clip on the codes between the pair. Every zero point is written. From an
 //! embedding table rows of codes are picked, which a Cast and a Mul by the row's scale make floats. Where the graph has
 //! float16 or bfloat16, operators of the plan compute in float32 between Casts, or, on targets that ask for it, scales are of
-//! that type; what stays float keeps its type.
+//! that type; what stays float keeps its type, and constants that the file held in 16 bits behind a Cast are held so.
 //!
 //! # Promise
 //! Lossy: this is where precision goes.
@@ -31,6 +31,7 @@ use onnxq_plan::{OperatorKind, Quantizer, Site};
 use serde::{Deserialize, Serialize};
 
 use super::carrier::weight_carrier;
+use super::narrow::narrow;
 use super::widen::{scale_type, widen};
 use super::{bias, embedding, log, uniform};
 use crate::pass::{Context, Pass, PassError, Promise};
@@ -87,7 +88,7 @@ impl Pass for InsertQdq {
                 .ok_or_else(|| broken("a table is no matrix".to_owned()))?;
             cx.apply(patch)?;
         }
-        Ok(())
+        narrow(cx)
     }
 }
 
@@ -295,6 +296,11 @@ mod tests {
     #[test]
     fn float16_kept() {
         check!("insert-qdq/float16_kept");
+    }
+
+    #[test]
+    fn stored_in_half() {
+        check!("insert-qdq/stored_in_half");
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub(crate) mod embedding;
 pub(crate) mod insert_qdq;
 pub(crate) mod legalize;
 pub(crate) mod log;
+mod narrow;
 pub(crate) mod opset;
 pub(crate) mod quantize_io;
 pub(crate) mod uniform;
