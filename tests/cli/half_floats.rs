@@ -1,14 +1,14 @@
 //! Models of float16 and bfloat16, whole or in part: what is quantized computes in integers, all else stays what it is.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq::lint::kernels::Kernels;
 use onnxq::lint::optimized::Taken;
 use onnxq::onnx::read;
 use onnxq_engine::Tract;
-use onnxq_ir::ElementType::{self, F16, F32};
-use onnxq_ir::{Graph, Model};
+use onnxq_ir::ElementType::{self, BF16, F16, F32};
+use onnxq_ir::ops::QuantizeLinear;
+use onnxq_ir::{Graph, Model, Tensor};
 use onnxq_plan::Evaluator as _;
 
 use crate::arrays::{floats, npz};
@@ -135,9 +135,14 @@ impl Quantized {
 
     /// Checker and runtime take the file, and what it computes is at least this near to the float model in the runtime.
     fn is_near(&self, oracle: &Oracle, least: f64) -> &Self {
+        oracle.check(&[&self.folder.path("out.onnx")]);
+        self.computes(oracle, &["none", "all"], least)
+    }
+
+    /// What the file computes is at least this near to the float model.
+    fn computes(&self, oracle: &Oracle, optimizations: &[&str], least: f64) -> &Self {
         let [float, quantized, data] = ["in.onnx", "out.onnx", "x.npz"].map(|name| self.path(name));
-        oracle.check(&[Path::new(&quantized)]);
-        for optimization in ["none", "all"] {
+        for optimization in optimizations {
             let answer = oracle.ask(&["top1", &quantized, &data, "--against", &float, "--opt", optimization]);
             let sqnr = answer["against"]["mean_sqnr_db"].as_f64().expect("a number");
             assert!(sqnr >= least, "optimization {optimization}: {sqnr} dB, at least {least} are asked for");
@@ -165,6 +170,14 @@ impl Quantized {
         assert_eq!(taken.stranded.total(), 0, "{:?}", taken.running);
         assert_eq!(self.report["lint"]["kernels"], serde_json::to_value(wanted).expect("JSON"), "as predicted");
         self
+    }
+
+    /// The types of scales, each once.
+    fn scales(&self) -> Vec<ElementType> {
+        let graph = &self.after.graph;
+        let scale = |op| graph.constant(QuantizeLinear::at(graph, op)?.scale);
+        let types: BTreeSet<ElementType> = graph.op_ids().filter_map(scale).map(Tensor::element).collect();
+        types.into_iter().collect()
     }
 
     fn path(&self, name: &str) -> String {
@@ -207,4 +220,87 @@ fn islands_of_float32_stay() {
     quantized.keeps_types().is_smaller(65.0).is_near(&oracle, 25.0).runs(&oracle, &[("MatMulIntegerToFloat", 3)]);
     assert_eq!(quantized.written_by("LayerNormalization"), [F32]);
     assert_eq!(quantized.written_by("Sigmoid"), [F16]);
+}
+
+/// float32 but for what the file holds: weights behind a Cast, one of them transposed, and a table that stays float.
+fn stored(element: ElementType) -> String {
+    format!(
+        r#"<ir_version: 8, opset_import: ["" : 17]>
+stored (float[N, 64] x) => (float[N, 64] y)
+< {}, {}, {}, {} >
+{{
+  w32 = Cast <to = 1> (w)
+  b32 = Cast <to = 1> (b)
+  v32 = Cast <to = 1> (v)
+  vt = Transpose <perm = [1, 0]> (v32)
+  t32 = Cast <to = 1> (table)
+  [first] p = MatMul (x, w32)
+  [first_bias] a = Add (p, b32)
+  [factor] f = Mul (a, t32)
+  [second] y = MatMul (f, vt)
+}}"#,
+        halves(element, "w", &[64, 128], 0.3),
+        halves(element, "b", &[128], 0.5),
+        halves(element, "v", &[64, 128], 0.2),
+        halves(element, "table", &[1, 128], 2.0),
+    )
+}
+
+#[test]
+fn weights_held_in_16_bits_are_weights() {
+    let Some(oracle) = Oracle::find() else { return };
+    for element in [F16, BF16] {
+        let quantized = Quantized::new(&format!("stored-{}", element.name()), &stored(element), &[64], "");
+        quantized.keeps_types().is_smaller(65.0).is_near(&oracle, 30.0);
+        quantized.runs(&oracle, &[("MatMulIntegerToFloat", 1), ("QGemm", 1)]);
+        let held = quantized.after.graph.values().filter_map(|value| quantized.after.graph.constant(value));
+        assert_eq!(held.filter(|tensor| tensor.element() == element).count(), 1, "the table is held as it was");
+        // What is left float is held as it was too.
+        let excluded = "--exclude second --exclude first --allow-noop";
+        let float = Quantized::new(&format!("stored-float-{}", element.name()), &stored(element), &[64], excluded);
+        float.is_smaller(104.0).is_near(&oracle, 60.0);
+    }
+}
+
+#[test]
+fn weights_alone() {
+    let Some(oracle) = Oracle::find() else { return };
+    for (bits, percent, least) in [("w8", 60.0, 35.0), ("w4 --storage native", 40.0, 10.0)] {
+        let quantized = Quantized::new("weights", &products(F16), &[64], &format!("--bits {bits}"));
+        quantized.keeps_types().is_smaller(percent).is_near(&oracle, least).runs(&oracle, &[("MatMulNBits", 2)]);
+    }
+}
+
+#[test]
+fn bfloat16_is_computed_by_onnx_alone() {
+    let Some(oracle) = Oracle::find() else { return };
+    for target in ["ort-cpu", "tensorrt"] {
+        let text = products(BF16).replace("17]", "22]").replace("ir_version: 8", "ir_version: 10");
+        let quantized = Quantized::new(&format!("brain-{target}"), &text, &[64], &format!("--target {target}"));
+        quantized.keeps_types().is_smaller(65.0).computes(&oracle, &["reference"], 25.0);
+        assert_eq!(quantized.written_by("Relu"), [BF16]);
+    }
+}
+
+#[test]
+fn every_target_takes_float16() {
+    let Some(oracle) = Oracle::find() else { return };
+    for target in ["generic", "ort-cpu-novnni", "ort-arm", "ort-cuda", "tensorrt", "openvino", "qnn", "tract"] {
+        let options = format!("--target {target} --calibrator minmax --min-sqnr off --min-node-sqnr off");
+        let quantized = Quantized::new(&format!("for-{target}"), &convolutions(), &[16, 12, 12], &options);
+        quantized.keeps_types().is_near(&oracle, 25.0);
+        let is_kept = matches!(target, "ort-cuda" | "tensorrt");
+        assert_eq!(quantized.scales(), [if is_kept { F16 } else { F32 }], "{target}");
+    }
+}
+
+#[test]
+fn inputs_and_outputs_of_float16_become_codes() {
+    let Some(oracle) = Oracle::find() else { return };
+    let quantized = Quantized::new("codes", &convolutions(), &[16, 12, 12], "--io quantized");
+    oracle.check(&[&quantized.folder.path("out.onnx")]);
+    let graph = &quantized.after.graph;
+    let types = graph.inputs().iter().chain(graph.outputs()).filter_map(|it| Some(it.value_type.tensor()?.element));
+    assert_eq!(types.collect::<Vec<_>>(), [ElementType::U8; 2]);
+    assert_eq!(quantized.written_by("Cast"), []);
 }
