@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use onnxq_ir::ops::opset::{RANGE, convert};
 use onnxq_ir::{Model, Tensor, ValueId};
 use onnxq_passes::{Context, Coverage, Outcome, PassError, Promise, Settings, View};
-use onnxq_plan::{DescribedSite, Evaluator, Facts, HeldOut, Needs, Plan, Request, Sample, Target, Trials};
+use onnxq_plan::{DescribedSite, EngineError, Evaluator, Facts, HeldOut, Needs, Plan, Request, Sample, Target, Trials};
 
 use crate::error::Error;
 use crate::measure::{Quality, compare};
@@ -108,6 +108,9 @@ const MEASURED_SAMPLES: usize = 8;
 
 /// Samples that plans are tried out on, at most. They are kept in memory.
 const TRIED_SAMPLES: usize = MEASURED_SAMPLES;
+
+/// Further held-out samples that are run once for a pass that judges, to find those that a plan ruins.
+const LOOKED_THROUGH: usize = 64;
 
 /// Samples among which those are that ranges were fitted on and a pass sees again. They are kept in memory.
 const SEEN_AGAIN: usize = 16;
@@ -307,14 +310,21 @@ impl<'a> Run<'a> {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Error> {
+        let further = self.samples.as_ref().and_then(|samples| samples.further(TRIED_SAMPLES, LOOKED_THROUGH));
+        let more = further.map(|samples| move || as_engine_samples(&samples));
         let float = self.float.as_ref().filter(|_| !self.held_out.is_empty() && step.pass.judges());
         let held_out = float.map(|float| {
             let bar = self.job.progress.start_open("trying plans");
             let watched = Watched::new(self.job.evaluator, float, &self.model);
             let names = watched.pairs.into_iter().map(|pair| pair.name).collect();
             let threads = self.job.threads;
-            HeldOut::new(self.job.evaluator, float, names, &self.held_out, threads, move || bar.advance())
-                .with_fitted(&self.fitted)
+            let held_out =
+                HeldOut::new(self.job.evaluator, float, names, &self.held_out, threads, move || bar.advance())
+                    .with_fitted(&self.fitted);
+            match &more {
+                Some(more) => held_out.with_more(more),
+                None => held_out,
+            }
         });
         let reachable = self.reachable();
         let out_of_reach = self.model.graph.values().filter(|value| !reachable.contains(value)).collect();
@@ -402,6 +412,19 @@ impl<'a> Run<'a> {
         )?;
         Ok(Measured::Quality { quality, on, stand_ins: watched.stand_ins })
     }
+}
+
+/// A pass over samples, as trials take it. Data that could be read once and now can't are told as a failed run.
+fn as_engine_samples(
+    samples: &Samples,
+) -> Result<Box<dyn Iterator<Item = Result<Sample, EngineError>> + Send>, EngineError> {
+    let failed = |sample: usize, error: &Error| EngineError::Run {
+        engine: "the data's reader",
+        sample,
+        reason: error.to_string(),
+    };
+    let stream = samples.stream().map_err(|error| failed(0, &error))?;
+    Ok(Box::new(stream.enumerate().map(move |(place, sample)| sample.map_err(|error| failed(place, &error)))))
 }
 
 fn verify(model: &Model) -> Result<(), Error> {

@@ -14,6 +14,8 @@ pub struct Samples {
     source: Arc<Source>,
     /// How many of the source's samples count.
     limit: usize,
+    /// How many of the first of these do not.
+    skip: usize,
     part: Part,
 }
 
@@ -68,13 +70,13 @@ impl Samples {
         let (specs, inputs) = input_specs(graph);
         let set = DataSet::open(&specs, options)?;
         let limit = set.len();
-        Ok(Self { source: Arc::new(Source::Data { set, inputs }), limit, part: Part::All })
+        Ok(Self { source: Arc::new(Source::Data { set, inputs }), limit, skip: 0, part: Part::All })
     }
 
     /// Made-up samples; their places are those of `inputs`.
     pub fn synthesized(samples: Vec<data::Sample>, inputs: Vec<ValueId>) -> Self {
         let limit = samples.len();
-        Self { source: Arc::new(Source::Synthesized { samples, inputs }), limit, part: Part::All }
+        Self { source: Arc::new(Source::Synthesized { samples, inputs }), limit, skip: 0, part: Part::All }
     }
 
     /// The first `limit` of these samples.
@@ -94,6 +96,13 @@ impl Samples {
         (Self { part: Part::Fit, ..self.clone() }, held_out)
     }
 
+    /// More of the samples that `split` leaves out of the fit: at most `limit` behind its first `judged`, where there are any.
+    pub fn further(&self, judged: usize, limit: usize) -> Option<Self> {
+        let further =
+            Self { skip: 4 * judged, limit: self.limit.min(4 * (judged + limit)), part: Part::HeldOut, ..self.clone() };
+        (self.limit >= FEWEST_TO_SPLIT && further.len() > 0).then_some(further)
+    }
+
     /// Whether these are samples that no range is fitted on.
     pub fn is_held_out(&self) -> bool {
         self.part == Part::HeldOut
@@ -101,7 +110,7 @@ impl Samples {
 
     /// How many there are; at least one.
     pub fn len(&self) -> usize {
-        (0..self.limit).filter(|&index| self.part.has(index)).count()
+        (self.skip..self.limit).filter(|&index| self.part.has(index)).count()
     }
 
     /// Never: data without samples are refused when they are opened.
@@ -135,7 +144,8 @@ impl Samples {
     /// A pass over the samples; their indices count from 0.
     pub fn stream(&self) -> Result<Stream, Error> {
         let source = Arc::clone(&self.source);
-        let part = self.part;
+        let (part, skip) = (self.part, self.skip);
+        let counts = move |index: usize| index >= skip && part.has(index);
         let by_value = move |(index, sample): (usize, data::Sample)| {
             let (Source::Data { inputs, .. } | Source::Synthesized { inputs, .. }) = &*source;
             let inputs = sample.inputs.into_iter().map(|(place, tensor)| (inputs[place], tensor)).collect();
@@ -143,12 +153,12 @@ impl Samples {
         };
         Ok(match &*self.source {
             Source::Data { set, .. } => {
-                let stream = set.stream()?.take(self.limit).enumerate().filter(move |(index, _)| part.has(*index));
+                let stream = set.stream()?.take(self.limit).enumerate().filter(move |(index, _)| counts(*index));
                 Box::new(stream.map(move |(index, sample)| Ok(by_value((index, sample?)))))
             }
             Source::Synthesized { samples, .. } => {
                 let samples: Vec<data::Sample> = samples.iter().take(self.limit).cloned().collect();
-                let stream = samples.into_iter().enumerate().filter(move |(index, _)| part.has(*index));
+                let stream = samples.into_iter().enumerate().filter(move |(index, _)| counts(*index));
                 Box::new(stream.map(move |sample| Ok(by_value(sample))))
             }
         })

@@ -91,6 +91,7 @@ passes! {
     "linear-form" => canonicalize/linear_form::LinearForm;
     "dead-code" => canonicalize/dead_code::DeadCode;
     "select-sites" => assign/select_sites::SelectSites;
+    "sensitive-values" => assign/sensitive_values::SensitiveValues;
     "output-sites" => assign/output_sites::OutputSites;
     "minmax" => assign/minmax::MinMax;
     "percentile" => assign/percentile::Percentile;
@@ -106,6 +107,7 @@ passes! {
     "legalize" => lower/legalize::Legalize;
     "opset" => lower/opset::Opset;
     "insert-qdq" => lower/insert_qdq::InsertQdq;
+    "tie-constants" => lower/tie_constants::TieConstants;
     "quantize-io" => lower/quantize_io::QuantizeIo;
 }
 

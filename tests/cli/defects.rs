@@ -209,8 +209,7 @@ fn judge(oracle: &Oracle, folder: &Folder, name: &str, kind: &str, least: f64) -
     oracle.check(&[Path::new(&quantized)]);
     let mut wrong = Vec::new();
     let size = |path: &str| std::fs::metadata(path).expect("a file").len();
-    // A table that is read in two ways has codes for each.
-    if size(&quantized) * 10 > size(&float) * 6 {
+    if size(&quantized) * 10 > size(&float) * 5 {
         wrong.push(format!("{name}: {} bytes became {}", size(&float), size(&quantized)));
     }
     for optimization in ["none", "all"] {

@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 
 use onnxq_ir::ValueId;
 use onnxq_numerics::{IntFormat, Range, Symmetry};
-use onnxq_plan::trial::worst_db;
+use onnxq_plan::trial::{On, worst_db};
 use onnxq_plan::{Deviation, Elements, Fact, Needs, Plan, Quantizer, Scheme, Site, Statistic, Trials};
 use serde::{Deserialize, Serialize};
 
@@ -127,8 +127,8 @@ fn choose(
     if counts.is_empty() {
         return Ok(());
     }
-    let widest = worst_db(&trials.outputs(cx.model, cx.plan, trials.samples())?);
-    let other = worst_db(&trials.outputs(cx.model, &mixed, trials.samples())?);
+    let widest = worst_db(&trials.outputs(cx.model, cx.plan, On::All)?);
+    let other = worst_db(&trials.outputs(cx.model, &mixed, On::All)?);
     if other < widest + CLEARLY_MORE {
         return Ok(());
     }

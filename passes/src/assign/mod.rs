@@ -16,4 +16,5 @@ pub(crate) mod quantized;
 pub(crate) mod recurrent_weights;
 pub(crate) mod residual;
 pub(crate) mod select_sites;
+pub(crate) mod sensitive_values;
 pub(crate) mod without;

@@ -9,5 +9,6 @@ pub(crate) mod log;
 mod narrow;
 pub(crate) mod opset;
 pub(crate) mod quantize_io;
+pub(crate) mod tie_constants;
 pub(crate) mod uniform;
 mod widen;

@@ -38,8 +38,8 @@
 use std::collections::BTreeMap;
 
 use onnxq_ir::{Graph, Model, OpId, Patch, Tensor, ValueId};
-use onnxq_plan::trial::worst_db;
-use onnxq_plan::{Carry, Deviation, Elements, OperatorKind, Plan, Site, Trials};
+use onnxq_plan::trial::{On, OutputDeviation, worst_db};
+use onnxq_plan::{Carry, Elements, OperatorKind, Plan, Site, Trials};
 use serde::{Deserialize, Serialize};
 
 use crate::assign::kind::Candidate;
@@ -140,7 +140,7 @@ impl BiasCorrection {
         layers: &[Layer],
         float: &Means,
     ) -> Result<Biases, PassError> {
-        let judge = |model: &Model, plan: &Plan| trials.outputs(model, plan, trials.samples());
+        let judge = |model: &Model, plan: &Plan| trials.outputs(model, plan, On::All);
         let mut best = Judged::of(&judge(cx.model, cx.plan)?);
         let before = best;
         let (mut kept, mut tried) = (Biases::new(), Biases::new());
@@ -181,8 +181,8 @@ struct Judged {
 }
 
 impl Judged {
-    fn of(outputs: &[Deviation]) -> Self {
-        let sum: f64 = outputs.iter().map(|output| output.sqnr_db()).sum();
+    fn of(outputs: &[OutputDeviation]) -> Self {
+        let sum: f64 = outputs.iter().map(|output| output.total().sqnr_db()).sum();
         Self { worst: worst_db(outputs), mean: sum / outputs.len().max(1) as f64 }
     }
 
