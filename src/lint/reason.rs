@@ -211,7 +211,9 @@ impl Reason {
             }
             Self::SignedActivations => "quantize activations as uint8",
             Self::Width { .. } => "use uint8 activations and int8 weights",
-            Self::HalfScales { .. } => "compute it in float32: Casts in front of QuantizeLinear and behind the operator",
+            Self::HalfScales { .. } => {
+                "compute it in float32: Casts in front of QuantizeLinear and behind the operator"
+            }
             Self::Opset { .. } => "raise the model's opset",
             Self::TypesDiffer { .. } => {
                 "use uint8 for activations and constants that meet them, int8 for weights of products, int32 for their bias"

@@ -42,7 +42,8 @@ pub(crate) fn narrow_constants(before: &Graph, planned: &mut Graph) -> Result<()
     for op in before.op_ids() {
         for (slot, value) in before.inputs_of(op).into_iter().enumerate() {
             let half = value.and_then(|value| before.constant(value)).map(Tensor::element).filter(|it| it.is_half());
-            let wide = half.and_then(|half| wide_constant(planned, op, slot).map(|(value, tensor)| (half, value, tensor)));
+            let wide =
+                half.and_then(|half| wide_constant(planned, op, slot).map(|(value, tensor)| (half, value, tensor)));
             if let Some((half, value, tensor)) = wide
                 && let Some(floats) = tensor.view::<f32>()
                 && let Some(narrow) = Tensor::of_floats(half, tensor.shape().to_vec(), floats.into_owned())
