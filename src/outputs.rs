@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use onnxq_ir::{ElementType, Graph, Model, Op, OpId, ValueId};
+use onnxq_ir::{Graph, Model, Op, OpId, ValueId};
 use onnxq_plan::Evaluator;
 
 use crate::measure::Pair;
@@ -119,5 +119,5 @@ fn last_reachable(graph: &Graph, output: ValueId, reachable: &BTreeSet<ValueId>)
 
 /// A value of unknown type is taken for float: that it is none shows when it is run.
 pub(crate) fn is_float(graph: &Graph, value: ValueId) -> bool {
-    graph.tensor_type(value).is_none_or(|known| matches!(known.element, ElementType::F32 | ElementType::F64))
+    graph.tensor_type(value).is_none_or(|known| known.element.is_float())
 }

@@ -1,7 +1,7 @@
 //! Models that are not done yet: refused, never done wrong.
 
+use onnxq_ir::Model;
 use onnxq_ir::ops::opset;
-use onnxq_ir::{ElementType, Graph, Model};
 
 /// Why a model can't be quantized yet, or nothing.
 pub fn reason(model: &Model) -> Option<String> {
@@ -18,15 +18,5 @@ pub fn reason(model: &Model) -> Option<String> {
     if let Some(defect) = onnxq_ir::verify(&model.graph).first() {
         return Some(format!("is malformed: {defect}"));
     }
-    half_value(&model.graph).map(|(name, element)| {
-        format!("`{name}` is {element}; such models are not done yet: give the float32 model that it was made from")
-    })
-}
-
-/// The first input, output or constant of 16 bits.
-fn half_value(graph: &Graph) -> Option<(String, ElementType)> {
-    graph.values().find_map(|value| {
-        let element = graph.tensor_type(value)?.element;
-        matches!(element, ElementType::F16 | ElementType::BF16).then(|| (graph.value(value).name().to_owned(), element))
-    })
+    None
 }

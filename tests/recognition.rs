@@ -8,7 +8,7 @@ use onnxq_engine::Tract;
 use onnxq_ir::{Graph, Model, RECOGNISED, Tensor, ValueId, verify};
 use onnxq_numerics::Symmetry;
 use onnxq_passes::{Context, PassInfo, Selection, Settings, Storage};
-use onnxq_plan::target::{BiasForm, CodeSign, TypeRule, WeightGranularity, WeightRule};
+use onnxq_plan::target::{BiasForm, CodeSign, HalfFloats, TypeRule, WeightGranularity, WeightRule};
 use onnxq_plan::{Bits, Evaluator, Facts, Plan, Target};
 
 /// The canonicalizing passes, in the order of the recipes.
@@ -92,6 +92,7 @@ fn target() -> Target {
         description: String::new(),
         max_opset: 28,
         kernels: None,
+        half_floats: HalfFloats::Widened,
         activations: TypeRule {
             signedness: CodeSign::Unsigned,
             bits: bits.clone(),

@@ -21,7 +21,7 @@ use onnxq_engine::Tract;
 use onnxq_ir::text::{Weights, header_comments, parse, print};
 use onnxq_ir::{Dim, ElementType, Model, Tensor, TensorType, ValueId, verify};
 use onnxq_numerics::Symmetry;
-use onnxq_plan::target::{BiasForm, CodeSign, TypeRule, WeightGranularity, WeightRule};
+use onnxq_plan::target::{BiasForm, CodeSign, HalfFloats, TypeRule, WeightGranularity, WeightRule};
 use onnxq_plan::{Bits, Elements, Evaluator, Facts, Plan, Request, Sample, Target};
 
 use crate::pass::{Context, Outcome, Promise, Settings};
@@ -149,6 +149,7 @@ fn target() -> Target {
         description: String::new(),
         max_opset: 28,
         kernels: None,
+        half_floats: HalfFloats::Widened,
         activations: TypeRule {
             signedness: CodeSign::Unsigned,
             bits: vec![4, 8],
@@ -304,6 +305,10 @@ fn inputs(model: &Model, seed: u64) -> Vec<(String, Tensor)> {
             let count = shape.iter().product();
             let tensor = match kind.element {
                 ElementType::F32 => Tensor::new(shape, (0..count).map(|_| 3.0 * next()).collect::<Vec<f32>>()),
+                half if half.is_half() => {
+                    let floats = (0..count).map(|_| 3.0 * next()).collect();
+                    Tensor::of_floats(half, shape, floats).expect("a type of floats")
+                }
                 ElementType::I64 => Tensor::new(shape, (0..count).map(|_| i64::from(next() > 0.0)).collect()),
                 other => zeros(&format!("{}{shape:?}", other.name())),
             };

@@ -120,7 +120,7 @@ pub(super) fn dims_fit(dims: &[Dim], shape: &[usize]) -> bool {
 /// How the array is cut for its input, and how many samples that gives.
 fn cut(spec: &InputSpec, input: usize, array: Array, names: &NameSets) -> Result<(Binding, usize), DataError> {
     let header = array.header().map_err(|error| error.with_names(names))?;
-    if header.element != spec.tensor_type.element {
+    if !spec.takes(header.element) {
         return Err(DataError::ElementType {
             place: array.place(),
             input: spec.name.clone(),

@@ -28,7 +28,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use onnxq_ir::{Tensor, TensorType};
+use onnxq_ir::{ElementType, Tensor, TensorType};
 
 use array::Array;
 use bind::{Bound, bind, lone_input, name_sets};
@@ -52,6 +52,24 @@ pub struct InputSpec {
     pub tensor_type: TensorType,
     /// Whether an initializer stands in where data give nothing.
     pub has_default: bool,
+}
+
+impl InputSpec {
+    /// Whether data of this type serve the input: its own, or floats that are rounded to its 16 bits.
+    fn takes(&self, found: ElementType) -> bool {
+        let own = self.tensor_type.element;
+        found == own || (own.is_half() && found.fits_f32())
+    }
+
+    /// The tensor in the input's type.
+    fn rounded(&self, tensor: Tensor) -> Tensor {
+        let own = self.tensor_type.element;
+        if tensor.element() == own || !own.is_half() {
+            return tensor;
+        }
+        let elements = tensor.floats().map(std::borrow::Cow::into_owned);
+        elements.and_then(|elements| Tensor::of_floats(own, tensor.shape().to_vec(), elements)).unwrap_or(tensor)
+    }
 }
 
 /// Decodes a serialized `TensorProto` into its name and value, or says what is wrong with it.

@@ -47,10 +47,10 @@ pub(super) struct Pixels {
 }
 
 impl ImagePlan {
-    /// The plan for this input, `None` where it is no image input at all: float32 with three or four axes.
+    /// The plan for this input, `None` where it is no image input at all: floats with three or four axes.
     pub(super) fn new(preprocess: &Preprocess, spec: &InputSpec) -> Result<Option<Self>, DataError> {
         let image_dims = match spec.tensor_type.shape.as_deref() {
-            _ if spec.tensor_type.element != ElementType::F32 => return Ok(None),
+            _ if !spec.takes(ElementType::F32) => return Ok(None),
             None => [None; 3],
             Some([_, dims @ ..] | dims) if dims.len() == 3 => [0, 1, 2].map(|axis| dims[axis].known()),
             Some(_) => return Ok(None),

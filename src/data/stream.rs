@@ -42,6 +42,7 @@ impl SampleStream {
         };
         let mut inputs = Vec::with_capacity(placed.len());
         for (input, tensor, place) in placed {
+            let tensor = self.set.specs[input].rounded(tensor);
             self.check(input, &tensor, place, index)?;
             inputs.push((input, tensor));
         }

@@ -100,7 +100,7 @@ fn missing(specs: &[InputSpec], decoded: &[Decoded]) -> Vec<String> {
 
 fn check(spec: &InputSpec, decoded: &Decoded, names: &NameSets) -> Result<(), DataError> {
     let (input, names, wanted) = (spec.name.clone(), Box::new(names.clone()), &spec.tensor_type);
-    if decoded.tensor.element() != wanted.element {
+    if !spec.takes(decoded.tensor.element()) {
         let (found, place) = (decoded.tensor.element(), Place::whole(&decoded.file));
         return Err(DataError::ElementType { place, input, found, wanted: wanted.element, names });
     }

@@ -44,6 +44,13 @@ pub enum Reason {
         /// Its type.
         element: ElementType,
     },
+    /// Scales are float16 or bfloat16.
+    HalfScales {
+        /// The operand.
+        slot: usize,
+        /// Their type.
+        element: ElementType,
+    },
     /// The types of operands and output do not go together.
     TypesDiffer {
         /// Which they are.
@@ -123,6 +130,7 @@ impl Reason {
             Self::ActivationInFloat { .. } => "activation-in-float",
             Self::SignedActivations => "signed-activations",
             Self::Width { .. } => "width",
+            Self::HalfScales { .. } => "half-scales",
             Self::TypesDiffer { .. } => "types-differ",
             Self::Opset { .. } => "opset",
             Self::NoZeroPoint { .. } => "no-zero-point",
@@ -158,6 +166,9 @@ impl Reason {
                     .to_owned()
             }
             Self::Width { slot, element } => format!("input {slot} is {element}, for which there is no kernel"),
+            Self::HalfScales { slot, element } => {
+                format!("the scales of input {slot} are {element}, for which the runtime puts Casts between")
+            }
             Self::TypesDiffer { types } => format!("the types of its codes do not go together: {types}"),
             Self::Opset { min } => format!("its kernel takes codes from opset {min} on"),
             Self::NoZeroPoint { slot } => format!("the DequantizeLinear of input {slot} has no zero point"),
@@ -200,6 +211,9 @@ impl Reason {
             }
             Self::SignedActivations => "quantize activations as uint8",
             Self::Width { .. } => "use uint8 activations and int8 weights",
+            Self::HalfScales { .. } => {
+                "compute it in float32: Casts in front of QuantizeLinear and behind the operator"
+            }
             Self::Opset { .. } => "raise the model's opset",
             Self::TypesDiffer { .. } => {
                 "use uint8 for activations and constants that meet them, int8 for weights of products, int32 for their bias"

@@ -25,6 +25,11 @@ pub(super) fn fuse(sketch: &Sketch<'_>, node: NodeIx, rule: &KernelRule) -> Resu
     }
     let dequantizers = operands(sketch, node, rule)?;
     types(sketch, rule, &dequantizers)?;
+    if rule.operands != Operands::Weight
+        && let Some((slot, element)) = half_scale(sketch, &dequantizers)
+    {
+        return Err(Reason::HalfScales { slot, element });
+    }
     let quantizers = readers(sketch, node, rule)?;
     let first = sketch.codes(dequantizers[0].1);
     if let Some(&quantizer) = quantizers.iter().find(|&&quantizer| sketch.codes(quantizer) != first) {
@@ -78,6 +83,14 @@ fn operands(sketch: &Sketch<'_>, node: NodeIx, rule: &KernelRule) -> Result<Vec<
         }
     }
     if found.is_empty() { Err(Reason::FloatOperand { slot: 0 }) } else { Ok(found) }
+}
+
+/// The first operand whose scales are no float32. The runtime puts Casts between such conversions and the operator.
+fn half_scale(sketch: &Sketch<'_>, operands: &[(usize, NodeIx)]) -> Option<(usize, ElementType)> {
+    operands.iter().find_map(|&(slot, dequantizer)| {
+        let scale = sketch.input(dequantizer, QuantizeLinear::SCALE)?;
+        sketch.values[scale].element.filter(|element| element.is_half()).map(|element| (slot, element))
+    })
 }
 
 /// Why an operand is float.

@@ -103,6 +103,21 @@ mod with {
     }
 
     #[test]
+    fn half_floats_are_simulated() {
+        let Some(library) = library() else { return };
+        let folder = Folder::new("engine_ort_halves");
+        save(&crate::models::half(), &folder.path("half.onnx"));
+        let sqnr = |engine: &str, target: &str| {
+            let words = format!("half.onnx out.onnx --engine {engine} --target {target} --json");
+            run(&folder, &library, &words).done().json()["quality"]["sqnr_db"].as_f64().expect("a figure")
+        };
+        for target in ["ort-cpu", "tensorrt"] {
+            let (ours, theirs) = (sqnr("tract", target), sqnr("ort", target));
+            assert!((ours - theirs).abs() < 0.5 && theirs > 30.0, "{target}: {ours} dB and {theirs} dB");
+        }
+    }
+
+    #[test]
     fn it_runs_what_tract_lacks() {
         let Some(library) = library() else { return };
         let folder = Folder::new("engine_ort_lacks");

@@ -9,6 +9,7 @@ mod defects;
 mod determinism;
 mod engine_ort;
 mod errors;
+mod half_floats;
 mod io;
 mod lint;
 mod lists;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use onnxq::onnx::{WriteOptions, write};
+use onnxq_ir::{ElementType, Tensor};
 
 /// Writes the model that a text describes.
 pub(crate) fn save(text: &str, path: &Path) {
@@ -77,13 +78,25 @@ branch (bool c, float[N, 64] x) => (float[N, 64] y)
     )
 }
 
+/// A constant of 16 bits a number: numbers up to `size` with nothing special about them.
+pub(crate) fn halves(element: ElementType, name: &str, shape: &[usize], size: f32) -> String {
+    let count = shape.iter().product();
+    let floats: Vec<f32> = (0..count).map(|i| size * ((i * 37 % 101) as f32 - 50.0) / 50.0).collect();
+    let tensor = Tensor::of_floats(element, shape.to_vec(), floats).expect("a type of 16 bits");
+    let bits = tensor.bytes().chunks_exact(2).map(|two| u16::from_le_bytes([two[0], two[1]]).to_string());
+    let dims: Vec<String> = shape.iter().map(ToString::to_string).collect();
+    format!("{}[{}] {name} = {{{}}}", element.name(), dims.join(", "), bits.collect::<Vec<_>>().join(", "))
+}
+
 /// A product of half floats.
 pub(crate) fn half() -> String {
-    r#"<ir_version: 8, opset_import: ["" : 17]>
-half (float16[N, 2] x) => (float16[N, 2] y)
-< float16[2, 2] w = {15360, 15361, 15362, 15363} >
-{ [mm] y = MatMul (x, w) }"#
-        .to_owned()
+    format!(
+        r#"<ir_version: 8, opset_import: ["" : 17]>
+half (float16[N, 64] x) => (float16[N, 256] y)
+< {} >
+{{ [mm] y = MatMul (x, w) }}"#,
+        halves(ElementType::F16, "w", &[64, 256], 0.5)
+    )
 }
 
 /// A model that is quantized already.

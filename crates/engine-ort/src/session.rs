@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use onnxq_ir::{Model, Origin, ValueId, ops};
-use onnxq_plan::{EngineError, Request, Runner, Sample, Session, Shown, overlay};
+use onnxq_ir::{Graph, Model, Origin, Patch, ValueId, ops};
+use onnxq_plan::{EngineError, Quantizer, Request, Runner, Sample, Session, Shown, overlay};
 use ort::logging::LogLevel;
 use ort::session::Session as Native;
 use ort::session::builder::GraphOptimizationLevel;
 
-use crate::simulate::fake;
+use crate::simulate::{Halves, fake, narrow_constants};
 use crate::tensor::{show, show_ort, to_ort};
 use crate::{Encode, NAME};
 
@@ -36,10 +36,17 @@ pub(crate) struct OrtSession<'a> {
 impl<'a> OrtSession<'a> {
     pub(crate) fn new(request: Request<'a>, encode: Encode) -> Result<Self, EngineError> {
         let graph = &request.model.graph;
-        let overlaid = match request.plan {
-            Some(plan) => overlay(graph, plan, &mut fake).map_err(|error| refusal(error.value, &error.reason))?,
+        let mut halves = Halves::new();
+        let mut mark = |patch: &mut Patch, graph: &Graph, from: ValueId, quantizer: &Quantizer, name: &str| {
+            fake(patch, graph, from, quantizer, name, &mut halves)
+        };
+        let mut overlaid = match request.plan {
+            Some(plan) => overlay(graph, plan, &mut mark).map_err(|error| refusal(error.value, &error.reason))?,
             None => None,
         };
+        if let Some(overlaid) = &mut overlaid {
+            narrow_constants(graph, &mut overlaid.graph).map_err(|error| refusal(None, &error.to_string()))?;
+        }
         let (simulated, renamed) = match overlaid {
             Some(overlaid) => (Some(overlaid.graph), overlaid.renamed),
             None => (None, BTreeMap::new()),

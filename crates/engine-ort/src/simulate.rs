@@ -1,11 +1,67 @@
 //! Quantizing and dequantizing in plain float operators: `s * clip(round(x / s), qmin - z, qmax - z)`, which is what
-//! QuantizeLinear and DequantizeLinear do, in any version and for any number of bits.
+//! QuantizeLinear and DequantizeLinear do, in any version and for any number of bits. In float32, between Casts where the
+//! graph has float16 or bfloat16.
 
-use onnxq_ir::{Graph, Op, Patch, Tensor, ValueId};
+use std::collections::BTreeMap;
+
+use onnxq_ir::{Attribute, ElementType, Graph, Op, OpId, Patch, PatchError, Tensor, ValueId};
 use onnxq_plan::Quantizer;
+
+/// Values that got their levels already, with the type of 16 bits that they have.
+pub(crate) type Halves = BTreeMap<ValueId, ElementType>;
 
 /// Adds the operators behind a value; returns the value that has the levels.
 pub(crate) fn fake(
+    patch: &mut Patch,
+    graph: &Graph,
+    from: ValueId,
+    quantizer: &Quantizer,
+    name: &str,
+    halves: &mut Halves,
+) -> Result<ValueId, String> {
+    let known = graph.try_value(from).and_then(|_| graph.tensor_type(from)).map(|known| known.element);
+    let Some(half) = known.or(halves.get(&from).copied()).filter(|element| element.is_half()) else {
+        return levels(patch, graph, from, quantizer, name);
+    };
+    let wide = cast(patch, graph, from, ElementType::F32, name);
+    let seen = levels(patch, graph, wide, quantizer, name)?;
+    let narrow = cast(patch, graph, seen, half, name);
+    halves.insert(narrow, half);
+    Ok(narrow)
+}
+
+fn cast(patch: &mut Patch, graph: &Graph, from: ValueId, element: ElementType, name: &str) -> ValueId {
+    let to = Attribute::int("to", i64::from(element.code()));
+    patch.value(graph, Op::new("", "Cast", vec![to]), &[from], name)
+}
+
+/// Gives constants that hold their levels the type of 16 bits that they had in the graph without a plan.
+pub(crate) fn narrow_constants(before: &Graph, planned: &mut Graph) -> Result<(), PatchError> {
+    let Some(anchor) = planned.op_ids().next() else { return Ok(()) };
+    let mut patch = Patch::new(planned, "narrow", anchor);
+    for op in before.op_ids() {
+        for (slot, value) in before.inputs_of(op).into_iter().enumerate() {
+            let half = value.and_then(|value| before.constant(value)).map(Tensor::element).filter(|it| it.is_half());
+            let wide =
+                half.and_then(|half| wide_constant(planned, op, slot).map(|(value, tensor)| (half, value, tensor)));
+            if let Some((half, value, tensor)) = wide
+                && let Some(floats) = tensor.view::<f32>()
+                && let Some(narrow) = Tensor::of_floats(half, tensor.shape().to_vec(), floats.into_owned())
+            {
+                patch.set_constant(value, narrow);
+            }
+        }
+    }
+    patch.apply(planned).map(|_| ())
+}
+
+fn wide_constant(graph: &Graph, op: OpId, slot: usize) -> Option<(ValueId, &Tensor)> {
+    let value = graph.try_op(op).and_then(|_| graph.input(op, slot))?;
+    graph.constant(value).map(|tensor| (value, tensor))
+}
+
+/// The same for a value of float32.
+fn levels(
     patch: &mut Patch,
     graph: &Graph,
     from: ValueId,

@@ -3,7 +3,7 @@
 //! What is reported holds for every input that the graph declares: sizes that are not fixed stay symbols throughout, and
 //! a constant is reported only where no symbol is in it.
 
-use onnxq_ir::{Dim, ElementType, Model, OpId, TensorType, ValueId};
+use onnxq_ir::{Dim, ElementType, Graph, Model, OpId, Tensor, TensorType, ValueId};
 use onnxq_plan::{EngineError, Inferred};
 use tract_onnx::prelude::InferenceModelExt;
 use tract_onnx::tract_core::internal::{TDim, TypedFact, TypedModel};
@@ -14,7 +14,7 @@ use crate::marked::Marked;
 use crate::quantize::has_small_codes;
 use crate::refusal;
 use crate::split::is_large;
-use crate::support::reachable;
+use crate::support::{int, reachable};
 use crate::tensor::{HalfFloats, element_type, from_tract};
 
 /// How many nodes that tract turns out not to type are left aside, one after the other, before giving up.
@@ -65,8 +65,55 @@ pub(crate) fn typed(
     targets: &[ValueId],
     fed: &dyn Fn(ValueId) -> Fed,
 ) -> Result<Vec<Option<Inferred>>, Failure> {
-    let mut loaded = load(model, &marked.graph, targets, HalfFloats::Kept, fed)?;
-    marked.install(&mut loaded);
+    let halves = halves_of(&marked.graph);
+    let mut found = typed_as(model, marked, targets, fed, halves)?;
+    if halves == HalfFloats::Renamed {
+        let exact = typed_as(model, marked, targets, fed, HalfFloats::Widened).unwrap_or_default();
+        for (at, known) in found.iter_mut().enumerate() {
+            *known = known.take().map(|known| renamed(known, exact.get(at).and_then(Option::as_ref)));
+        }
+    }
+    Ok(found)
+}
+
+/// How float16 and bfloat16 are handed over to learn types. tract has no name for bfloat16.
+fn halves_of(graph: &Graph) -> HalfFloats {
+    let has = |element| graph.values().any(|value| graph.tensor_type(value).is_some_and(|it| it.element == element));
+    let casts = |element: ElementType| {
+        let to = |op| int(graph.op(op), "to") == Some(element.code().into());
+        graph.op_ids().any(|op| graph.op(op).is("Cast") && to(op))
+    };
+    let has = |element| has(element) || casts(element);
+    if has(ElementType::BF16) && !has(ElementType::F16) { HalfFloats::Renamed } else { HalfFloats::Kept }
+}
+
+/// What is known of a value that was computed as float16 in place of bfloat16, with the constant from where it was computed
+/// in float32.
+fn renamed(known: Inferred, exact: Option<&Inferred>) -> Inferred {
+    let Inferred { value, mut tensor_type, .. } = known;
+    let constant = exact.and_then(|exact| exact.constant.clone());
+    if tensor_type.element == ElementType::F16 {
+        tensor_type.element = ElementType::BF16;
+        let of_floats = |wide: &Tensor| {
+            wide.floats().and_then(|wide_elements| {
+                Tensor::of_floats(ElementType::BF16, wide.shape().to_vec(), wide_elements.into_owned())
+            })
+        };
+        return Inferred { value, tensor_type, constant: constant.as_ref().and_then(of_floats) };
+    }
+    let constant = constant.filter(|constant| constant.element() == tensor_type.element);
+    Inferred { value, tensor_type, constant }
+}
+
+fn typed_as(
+    model: &Model,
+    marked: &Marked<'_>,
+    targets: &[ValueId],
+    fed: &dyn Fn(ValueId) -> Fed,
+    halves: HalfFloats,
+) -> Result<Vec<Option<Inferred>>, Failure> {
+    let mut loaded = load(model, &marked.graph, targets, halves, fed)?;
+    marked.install(&mut loaded, halves);
     let symbols = loaded.symbols;
     let inference = loaded.model;
     let typed = guarded(|| inference.into_typed()).map_err(|failure| loaded.names.translate(&failure))?;

@@ -494,6 +494,10 @@ fn tensor_proto(name: &str, tensor: &Tensor, halves: HalfFloats) -> Result<pb::T
     };
     match tensor.data() {
         Data::Strings(strings) => proto.string_data = strings.iter().map(|text| text.to_vec()).collect(),
+        Data::Packed(_) if element == ElementType::F16 && tensor.element() == ElementType::BF16 => {
+            let renamed = crate::tensor::as_float16(tensor);
+            proto.raw_data = renamed.map(|renamed| renamed.bytes().to_vec()).unwrap_or_default();
+        }
         Data::Packed(_) if element != tensor.element() => {
             let wide = tensor.to_f32().unwrap_or_default();
             proto.raw_data = wide.iter().flat_map(|x| x.to_le_bytes()).collect();

@@ -18,6 +18,7 @@ use crate::load::{Fed, Loaded};
 use crate::quantize::{Codec, replace_codecs};
 use crate::rewrite;
 use crate::squeeze::{SqueezeAll, replace_squeezes};
+use crate::tensor::HalfFloats;
 
 /// The newest version whose operators may stand for recognised ones: tract has LayerNormalization, Gelu and
 /// RMSNormalization whatever the graph's version is.
@@ -48,10 +49,10 @@ impl Marker {
         Op::new(DOMAIN, op_type, vec![])
     }
 
-    fn engine_op(&self) -> Box<dyn InferenceOp> {
+    fn engine_op(&self, halves: HalfFloats) -> Box<dyn InferenceOp> {
         match self {
             Self::Fake(quantizer) => expand(Fake::new(Arc::clone(quantizer))),
-            Self::Codec(codec) => expand(Codec::clone(codec)),
+            Self::Codec(codec) => expand(codec.with(halves)),
             Self::Squeeze => expand(SqueezeAll),
         }
     }
@@ -105,11 +106,11 @@ impl<'a> Marked<'a> {
     }
 
     /// Puts the operators of our own where the markers are.
-    pub(crate) fn install(&self, loaded: &mut Loaded) {
+    pub(crate) fn install(&self, loaded: &mut Loaded, halves: HalfFloats) {
         for (value, marker) in &self.markers {
             // A marker that the targets don't need was not handed over.
             if let Some(outlet) = loaded.outlet(*value) {
-                loaded.model.node_mut(outlet.node).op = marker.engine_op();
+                loaded.model.node_mut(outlet.node).op = marker.engine_op(halves);
             }
         }
     }

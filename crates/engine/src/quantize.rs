@@ -19,14 +19,14 @@ use tract_onnx::tract_hir::internal::Expansion;
 use crate::guard::Failure;
 use crate::marked::{Marked, Marker};
 use crate::support::int;
-use crate::tensor::{HalfFloats, TractTensor, element_type, from_tract, to_tract};
+use crate::tensor::{HalfFloats, TractTensor, datum_type, element_type, from_tract, to_tract};
 
 /// Which way a codec goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
-    /// float32 to codes of this type.
+    /// Numbers to codes of this type.
     Quantize(CodeType),
-    /// Codes to float32.
+    /// Codes to numbers.
     Dequantize,
 }
 
@@ -78,6 +78,8 @@ pub(crate) struct Codec {
     scales: Vec<f32>,
     /// As many as scales.
     zero_points: Vec<i32>,
+    /// The type of the scales, which is that of the numbers.
+    floats: ElementType,
 }
 
 impl Eq for Codec {}
@@ -167,10 +169,8 @@ impl Codec {
         let input = |slot: usize| (slot < op.input_arity()).then(|| graph.input(id, slot)).flatten();
         let constant = |value: ValueId| ops::constant_tensor(graph, value);
         let scale = input(1).and_then(constant).ok_or("with a computed scale")?;
-        if scale.element() != ElementType::F32 {
-            return Err(format!("with scales of {}", scale.element()));
-        }
-        let scales = scale.to_f32().unwrap_or_default().into_owned();
+        let floats = scale.element();
+        let scales = scale.floats().ok_or_else(|| format!("with scales of {floats}"))?.into_owned();
         let zero_point = match input(2) {
             None => None,
             Some(value) => Some(constant(value).ok_or("with a computed zero point")?),
@@ -200,7 +200,12 @@ impl Codec {
             }
             Direction::Dequantize
         };
-        Ok(Self { direction, layout, scales, zero_points })
+        Ok(Self { direction, layout, scales, zero_points, floats })
+    }
+
+    /// The same where numbers are handed over in other types.
+    pub(crate) fn with(&self, halves: HalfFloats) -> Self {
+        Self { floats: halves.engine_type(self.floats), ..self.clone() }
     }
 
     /// The codec that an operator is, where it is one that can be computed.
@@ -264,6 +269,7 @@ impl Codec {
 
     /// `saturate(rne(x / s) + z)`, clipped before it is rounded, which is the same between integers; NaN, which ONNX leaves open, gives z.
     fn quantize(&self, x: &TractTensor, code: CodeType) -> TractResult<TractTensor> {
+        let x = x.cast_to::<f32>()?;
         let values = x.try_as_plain_ram()?.as_slice::<f32>()?;
         let mut codes = vec![0i32; values.len()];
         let (low, high) = (code.format.qmin(), code.format.qmax());
@@ -298,13 +304,14 @@ impl Codec {
                 *value = code.wrapping_sub(zero_point) as f32 * scale;
             }
         })?;
-        TractTensor::from_shape(codes.shape(), &values)
+        let values = TractTensor::from_shape(codes.shape(), &values)?;
+        Ok(values.cast_to_dt(self.output())?.into_owned())
     }
 
     fn output(&self) -> DatumType {
         match self.direction {
             Direction::Quantize(code) => code.container,
-            Direction::Dequantize => DatumType::F32,
+            Direction::Dequantize => datum_type(self.floats).unwrap_or(DatumType::F32),
         }
     }
 }

@@ -233,7 +233,7 @@ fn optimized(
     fed: impl Fn(ValueId) -> Fed,
 ) -> Result<Optimized, Failure> {
     let mut loaded = load(request.model, &marked.graph, targets, HalfFloats::Widened, fed)?;
-    marked.install(&mut loaded);
+    marked.install(&mut loaded, HalfFloats::Widened);
     let as_typed = crate::load::has_scan(&marked.graph);
     // Baked weights live in the copy of the graph: they go before tract packs its own.
     drop(marked);

@@ -18,8 +18,10 @@ pub(crate) use tract_onnx::prelude::Tensor as TractTensor;
 pub(crate) enum HalfFloats {
     /// Computed in float32.
     Widened,
-    /// Kept.
+    /// float16 is kept, bfloat16 is refused.
     Kept,
+    /// bfloat16 goes by the name of float16, of which there is none: to learn types, not values.
+    Renamed,
 }
 
 impl HalfFloats {
@@ -27,6 +29,7 @@ impl HalfFloats {
     pub(crate) fn engine_type(self, element: ElementType) -> ElementType {
         match (self, element) {
             (Self::Widened, ElementType::F16 | ElementType::BF16) => ElementType::F32,
+            (Self::Renamed, ElementType::BF16) => ElementType::F16,
             _ => element,
         }
     }
@@ -87,6 +90,9 @@ pub(crate) fn to_tract(tensor: &Tensor, halves: HalfFloats) -> Result<TractTenso
             let wide = tensor.to_f32().ok_or_else(lacking)?;
             TractTensor::from_shape(tensor.shape(), &wide).map_err(|error| error.to_string())
         }
+        ElementType::BF16 if halves == HalfFloats::Renamed => {
+            plain::<half::f16>(&as_float16(tensor).ok_or_else(lacking)?)
+        }
         ElementType::U8 => plain::<u8>(tensor),
         ElementType::U16 => plain::<u16>(tensor),
         ElementType::U32 => plain::<u32>(tensor),
@@ -108,6 +114,11 @@ pub(crate) fn to_tract(tensor: &Tensor, halves: HalfFloats) -> Result<TractTenso
         }
         _ => Err(lacking()),
     }
+}
+
+/// The elements rounded to float16, as far as it has them.
+pub(crate) fn as_float16(tensor: &Tensor) -> Option<Tensor> {
+    Tensor::of_floats(ElementType::F16, tensor.shape().to_vec(), tensor.floats()?.into_owned())
 }
 
 /// A tensor of tract's as the IR has it; `None` where its type has no name in ONNX, or where it speaks of dimensions

@@ -113,6 +113,38 @@ impl Tensor {
         Ok(Self { element: self.element, shape, data: self.data.clone(), carried: Carried::default() })
     }
 
+    /// The same elements with axis i being axis `perm[i]` of this one; `None` where `perm` is no permutation of the axes, or
+    /// elements are no whole bytes.
+    pub fn transposed(&self, perm: &[usize]) -> Option<Self> {
+        let mut sorted = perm.to_vec();
+        sorted.sort_unstable();
+        let Data::Packed(bytes) = &self.data else { return None };
+        let size = self.element.bits() / 8;
+        if !sorted.into_iter().eq(0..self.rank()) || !self.element.bits().is_multiple_of(8) {
+            return None;
+        }
+        let mut strides = vec![size; self.rank()];
+        for axis in (1..self.rank()).rev() {
+            strides[axis - 1] = strides[axis] * self.shape[axis];
+        }
+        let shape: Vec<usize> = perm.iter().map(|&axis| self.shape[axis]).collect();
+        let strides: Vec<usize> = perm.iter().map(|&axis| strides[axis]).collect();
+        let mut turned = Vec::with_capacity(bytes.len());
+        let mut at = vec![0; shape.len()];
+        for _ in 0..self.len() {
+            let start: usize = at.iter().zip(&strides).map(|(i, stride)| i * stride).sum();
+            turned.extend_from_slice(&bytes[start..start + size]);
+            for axis in (0..shape.len()).rev() {
+                at[axis] += 1;
+                if at[axis] < shape[axis] {
+                    break;
+                }
+                at[axis] = 0;
+            }
+        }
+        Self::from_bytes(self.element, shape, turned.into()).ok()
+    }
+
     /// The element type.
     pub fn element(&self) -> ElementType {
         self.element
@@ -189,6 +221,32 @@ impl Tensor {
         }
     }
 
+    /// The elements as float32, for types of which float32 holds every element: float32, float16 and bfloat16.
+    pub fn floats(&self) -> Option<Cow<'_, [f32]>> {
+        if self.element.fits_f32() { self.to_f32() } else { None }
+    }
+
+    /// A tensor of the same type with other elements, rounded to the nearest; `None` where it is none of [`Tensor::floats`].
+    ///
+    /// # Panics
+    /// Where the number of elements is not that of the shape.
+    pub fn with_floats(&self, shape: Vec<usize>, elements: Vec<f32>) -> Option<Self> {
+        Self::of_floats(self.element, shape, elements)
+    }
+
+    /// A tensor of float32, float16 or bfloat16, each element rounded to the nearest; `None` for another type.
+    ///
+    /// # Panics
+    /// Where the number of elements is not that of the shape.
+    pub fn of_floats(element: ElementType, shape: Vec<usize>, elements: Vec<f32>) -> Option<Self> {
+        Some(match element {
+            ElementType::F32 => Self::new(shape, elements),
+            ElementType::F16 => Self::new(shape, elements.into_iter().map(half::f16::from_f32).collect::<Vec<_>>()),
+            ElementType::BF16 => Self::new(shape, elements.into_iter().map(half::bf16::from_f32).collect::<Vec<_>>()),
+            _ => return None,
+        })
+    }
+
     /// The elements as int64, for tensors of integers up to 64 bits and bool.
     pub fn to_i64(&self) -> Option<Vec<i64>> {
         match self.element {
@@ -252,5 +310,31 @@ impl Hasher for Fnv1a {
         for &byte in bytes {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_change_places() {
+        let tensor = Tensor::new(vec![2, 3, 2], (0..12u16).collect());
+        let turned = tensor.transposed(&[2, 0, 1]).expect("a permutation");
+        assert_eq!(turned.shape(), [2, 2, 3]);
+        assert_eq!(turned.view::<u16>().unwrap()[..], [0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11]);
+        assert_eq!(turned.transposed(&[1, 2, 0]), Some(tensor.clone()));
+        assert_eq!(tensor.transposed(&[0, 0, 1]), None);
+        assert_eq!(Tensor::scalar(1.5f32).transposed(&[]), Some(Tensor::scalar(1.5f32)));
+    }
+
+    #[test]
+    fn floats_are_rounded_to_the_nearest_of_their_type() {
+        let halves = Tensor::of_floats(ElementType::F16, vec![3], vec![0.1, 1e-8, 1e6]).expect("floats");
+        assert_eq!(halves.floats().unwrap()[..], [0.099_975_586, 0.0, f32::INFINITY]);
+        let brain = halves.with_floats(vec![1], vec![1.0]).expect("floats");
+        assert_eq!(brain.element(), ElementType::F16);
+        assert_eq!(Tensor::of_floats(ElementType::F64, vec![1], vec![1.0]), None);
+        assert_eq!(Tensor::scalar(1.5f64).floats(), None);
     }
 }

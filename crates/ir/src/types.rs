@@ -42,6 +42,16 @@ macro_rules! element_types {
         matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)
     }
 
+    /// Whether elements are floating-point numbers of 16 bits.
+    pub fn is_half(self) -> bool {
+        matches!(self, Self::F16 | Self::BF16)
+    }
+
+    /// Whether elements are floating-point numbers of which float32 holds every one.
+    pub fn fits_f32(self) -> bool {
+        self == Self::F32 || self.is_half()
+    }
+
             /// All element types, in the order of their codes.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use onnxq_ir::{OpId, ValueId};
+use onnxq_ir::{ElementType, OpId, ValueId};
 use onnxq_numerics::{Base, IntFormat, LevelRule, Log, Symmetry, Uniform};
 
 use crate::port::Port;
@@ -138,6 +138,8 @@ pub struct Plan {
     operators: BTreeMap<OpId, Planned>,
     /// Operators that could have been quantized and were not, with the reason.
     pub left_float: Vec<Declined>,
+    /// Constants of float32 that the file holds in 16 bits behind a Cast, with the type there.
+    pub stored: BTreeMap<ValueId, ElementType>,
     /// What became of the graph's float inputs and outputs, where codes were wanted there.
     pub ports: Vec<Port>,
 }
@@ -200,6 +202,27 @@ impl Plan {
     pub fn operands(&self, op: OpId) -> impl Iterator<Item = (Site, &Entry)> {
         let range = Site::Operand { op, slot: 0 }..=Site::Operand { op, slot: usize::MAX };
         self.entries.range(range).map(|(site, entry)| (*site, entry))
+    }
+
+    /// Lets the plan speak of another value where it speaks of one.
+    pub fn rename(&mut self, from: ValueId, to: ValueId) {
+        if let Some(entry) = self.entries.remove(&Site::Output(from)) {
+            self.entries.insert(Site::Output(to), entry);
+        }
+        let renamed = |value: &mut ValueId| {
+            if *value == from {
+                *value = to;
+            }
+        };
+        for entry in self.entries.values_mut() {
+            if let Scheme::Shared(source) = &mut entry.scheme {
+                renamed(source);
+            }
+        }
+        for end in self.operators.values_mut().flat_map(|planned| &mut planned.ends) {
+            renamed(&mut end.value);
+            end.shared.iter_mut().for_each(renamed);
+        }
     }
 
     /// A site's entry.

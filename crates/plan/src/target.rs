@@ -17,6 +17,9 @@ pub struct Target {
     pub max_opset: i64,
     /// The rules by which `onnxq lint` predicts the runtime's kernels, where there are some.
     pub kernels: Option<String>,
+    /// What becomes of float16 and bfloat16 around codes.
+    #[serde(default)]
+    pub half_floats: HalfFloats,
     /// What activations may be; they stay float where there is no width.
     pub activations: TypeRule,
     /// What weights may be.
@@ -26,6 +29,18 @@ pub struct Target {
     /// The operators that are computed in integers.
     #[serde(rename = "operator", default)]
     pub operators: Vec<OperatorRule>,
+}
+
+/// What becomes of float16 and bfloat16 around codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HalfFloats {
+    /// Operators of the plan compute in float32 between Casts, and scales are float32.
+    #[default]
+    Widened,
+    /// Scales have the type of what they scale, which came with opset 19. Biases stay float: their scales are too small for
+    /// float16.
+    Kept,
 }
 
 /// What a kind of tensor may be.

@@ -46,8 +46,8 @@ use onnxq_plan::trial::{HARDER, On, OutputDeviation, worst_db, worst_samples};
 use onnxq_plan::{Deviation, Needs, OperatorKind, Plan, Quantizer, Site, Statistic, Trials};
 use serde::{Deserialize, Serialize};
 
+use super::finer::finer;
 use super::kind::Candidate;
-use super::widen::widened;
 use super::without::{alone, leave, without};
 use crate::pass::{Context, Pass, PassError, Promise, View};
 use crate::threshold::Threshold;
@@ -255,7 +255,7 @@ impl Relief {
     fn plan(self, cx: &Context<'_>, ops: &BTreeSet<OpId>) -> Plan {
         match self {
             Self::Float => without(cx.graph(), cx.plan, ops).0,
-            Self::Wider(format) => widened(cx.graph(), cx.plan, ops, (cx.target, format)),
+            Self::Wider(format) => finer(cx.graph(), cx.plan, ops, (cx.target, format)),
         }
     }
 

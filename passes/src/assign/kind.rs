@@ -2,7 +2,8 @@
 
 use onnxq_ir::ops::{Conv, Form, Gather, Linear};
 use onnxq_ir::{ElementType, Graph, OpId, Origin, Tensor, ValueId};
-use onnxq_plan::{BiasForm, Facts, OperatorKind};
+use onnxq_plan::target::HalfFloats;
+use onnxq_plan::{BiasForm, Facts, OperatorKind, Target};
 
 /// An operator that rules and recipes can speak of, with its operands.
 #[derive(Clone, Debug)]
@@ -70,15 +71,15 @@ impl Candidate {
         Self { kind: OperatorKind::Gather, activations: vec![0], weight: None, ..self }
     }
 
-    /// Whether everything that would be quantized is float32, as far as is known.
-    pub(crate) fn is_float32(&self, graph: &Graph) -> bool {
-        let weight = self.weight.map(|(slot, _)| slot);
-        self.activations.iter().copied().chain(weight).all(|slot| {
-            graph
-                .input(self.op, slot)
-                .and_then(|value| graph.tensor_type(value))
-                .is_none_or(|known| known.element == ElementType::F32)
-        })
+    /// The types of what would be quantized, as far as they are known.
+    pub(crate) fn elements_read<'a>(&'a self, graph: &'a Graph) -> impl Iterator<Item = Option<ElementType>> + 'a {
+        let values = self.operands().filter_map(|slot| graph.input(self.op, slot));
+        values.map(|value| graph.tensor_type(value).map(|known| known.element))
+    }
+
+    /// What the operator writes.
+    pub(crate) fn written<'a>(&self, graph: &'a Graph) -> impl Iterator<Item = ValueId> + use<'a> {
+        graph.outputs_of(self.op).into_iter().flatten()
     }
 
     /// Whether all that is read as an activation is constant, or one of two operands of an element-wise operator is.
@@ -90,12 +91,12 @@ impl Candidate {
         }
     }
 
-    /// Whether every activation is known to be float32, and not only not known to be something else.
-    pub(crate) fn is_surely_float32(&self, graph: &Graph) -> bool {
+    /// Whether every activation is known to be a float, and not only not known to be something else.
+    pub(crate) fn is_surely_float(&self, graph: &Graph) -> bool {
         let is_float = |value| {
             let known = graph.constant(value).map(onnxq_ir::Tensor::element);
             let known = known.or_else(|| graph.tensor_type(value).map(|known| known.element));
-            known == Some(ElementType::F32)
+            known.is_some_and(ElementType::fits_f32)
         };
         self.activation_values(graph).all(|(_, value)| is_float(value))
     }
@@ -112,9 +113,13 @@ impl Candidate {
         graph.constant(graph.input(self.op, slot)?)?.shape().iter().min().copied()
     }
 
-    /// Whether a constant bias becomes int32 codes on a target with biases of this form.
-    pub(crate) fn has_integer_bias(&self, graph: &Graph, form: BiasForm) -> bool {
-        match form {
+    /// Whether a constant bias becomes int32 codes on a target.
+    pub(crate) fn has_integer_bias(&self, graph: &Graph, target: &Target) -> bool {
+        let is_half = || self.elements_read(graph).flatten().any(ElementType::is_half);
+        if target.half_floats == HalfFloats::Kept && is_half() {
+            return false;
+        }
+        match target.bias {
             BiasForm::Float => false,
             BiasForm::Int32 => true,
             BiasForm::Int32WhereJoined => !self.adds_bias_apart(graph),
@@ -180,9 +185,8 @@ impl Candidate {
 fn is_embedding(graph: &Graph, op: OpId) -> bool {
     const SHORTEST_ROW: usize = 16;
     let Some(gather) = Gather::at(graph, op).filter(|gather| gather.axis == 0) else { return false };
-    let is_table = |table: &Tensor| {
-        table.element() == ElementType::F32 && matches!(table.shape(), &[_, width] if width >= SHORTEST_ROW)
-    };
+    let is_table =
+        |table: &Tensor| table.element().fits_f32() && matches!(table.shape(), &[_, width] if width >= SHORTEST_ROW);
     graph.constant(gather.data).is_some_and(is_table) && graph.constant(gather.indices).is_none()
 }
 
@@ -191,10 +195,17 @@ fn is_patch_embedding(graph: &Graph, op: OpId) -> bool {
     let Some(conv) = Conv::at(graph, op) else { return false };
     let Some(weight) = graph.constant(conv.weight).filter(|weight| weight.shape().len() > 2) else { return false };
     let kernel = &weight.shape()[2..];
-    matches!(graph.value(conv.x).origin(), Origin::Input(_))
+    is_input(graph, conv.x)
         && conv.window.padding.is_none()
         && kernel.iter().all(|&size| size > 1)
         && kernel.iter().map(|&size| size as i64).eq(conv.window.strides.iter().copied())
+}
+
+/// Whether a value is an input of the graph, or one in another type.
+fn is_input(graph: &Graph, value: ValueId) -> bool {
+    let cast = graph.producer(value).filter(|(op, _)| graph.op(*op).is("Cast"));
+    let source = cast.and_then(|(op, _)| graph.input(op, 0)).unwrap_or(value);
+    matches!(graph.value(source).origin(), Origin::Input(_))
 }
 
 /// Elements as far as dimensions are known; one for those that are not, such as a batch.

@@ -20,7 +20,7 @@
 //! # Options
 //! None.
 
-use onnxq_ir::{ElementType, Graph, OpId, ValueId};
+use onnxq_ir::{Graph, OpId, ValueId};
 use onnxq_plan::{Granularity, Scheme, Site};
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +57,7 @@ impl Pass for OutputSites {
 
 /// The outputs of the graph that are float32 as far as is known, with what writes them.
 fn float_outputs(graph: &Graph) -> Vec<(ValueId, OpId)> {
-    let is_float = |value| graph.tensor_type(value).is_none_or(|known| known.element == ElementType::F32);
+    let is_float = |value| graph.tensor_type(value).is_none_or(|known| known.element.fits_f32());
     let outputs = graph.outputs().iter().map(|declared| declared.value).filter(|&value| is_float(value));
     outputs.filter_map(|value| Some((value, graph.producer(value)?.0))).collect()
 }

@@ -20,12 +20,12 @@
 //! # Declines
 //! - Where `--exclude`, `--include` or an override of the recipe leaves it float, as `select-sites` does.
 //! - `not-a-site`: the target has no rule for it.
-//! - `computed`: a weight is no finite float32 constant.
+//! - `computed`: a weight is no finite constant of floats.
 //!
 //! # Options
 //! None.
 
-use onnxq_ir::{ElementType, Graph, OpId, Tensor};
+use onnxq_ir::{Graph, OpId, Tensor};
 use onnxq_plan::{Granularity, OperatorKind, Placement, Planned, Scheme, Site};
 use serde::{Deserialize, Serialize};
 
@@ -90,13 +90,13 @@ fn why_not(cx: &Context<'_>, op: OpId, kind: OperatorKind) -> Option<&'static st
     }
     let is_constant = |tensor: &Tensor| {
         let finite = |elements: &[f32]| elements.iter().all(|x| x.is_finite());
-        tensor.element() == ElementType::F32
+        tensor.element().fits_f32()
             && tensor.shape().len() == 3
             && tensor.to_f32().is_some_and(|elements| finite(&elements))
     };
     let constant = |slot| cx.graph().input(op, slot).and_then(|value| cx.graph().constant(value));
     let are_constant = WEIGHTS.into_iter().all(|slot| constant(slot).is_some_and(is_constant));
-    (!are_constant).then_some("computed: a weight is no finite float32 constant")
+    (!are_constant).then_some("computed: a weight is no finite constant of floats")
 }
 
 #[cfg(test)]
@@ -115,6 +115,6 @@ mod tests {
 
     #[test]
     fn computed() {
-        check_declined!("recurrent-weights/computed", "computed: a weight is no finite float32 constant");
+        check_declined!("recurrent-weights/computed", "computed: a weight is no finite constant of floats");
     }
 }

@@ -26,7 +26,8 @@
 //! - `no-chain`: a quantized output would stand alone, which costs more than it saves, or be an output of the graph.
 //! - `quantized`: it computes with codes already.
 //! - `out-of-reach`: its range can't be seen, since the engine lacks an operator in front of it.
-//! - `not-float32`: an operand has another type.
+//! - `not-float`: an operand is neither float32, float16 nor bfloat16.
+//! - `unknown-type`: the model has values of 16 bits, and of an operand or output it is not known.
 //! - `small`: a product sums over, or gives out, less than the target's least.
 //! - `form`: the weight of a product or convolution is computed, on the left or no matrix.
 //! - `per-tensor`: the model can't be raised to opset 13, which a scale per channel needs, so the weight has one scale; it
@@ -42,7 +43,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::ops::Softmax;
-use onnxq_ir::{Graph, OpId, ValueId};
+use onnxq_ir::{ElementType, Graph, OpId, ValueId};
 use onnxq_numerics::{Base, LevelRule, Symmetry};
 use onnxq_plan::target::{FixedScale, WeightGranularity};
 use onnxq_plan::{Bits, Granularity, OperatorKind, Placement, Quantizer, Scheme, Site, Target};
@@ -258,7 +259,7 @@ impl SelectSites {
         if let Some(slot) = candidate.bias
             && uniform
             && bits.activation.is_some()
-            && candidate.has_integer_bias(cx.graph(), cx.target.bias)
+            && candidate.has_integer_bias(cx.graph(), cx.target)
         {
             cx.plan.want(Site::Operand { op: candidate.op, slot }, Scheme::Bias);
             cx.assigned();
@@ -333,6 +334,7 @@ fn choose(
     let mut chosen = Vec::new();
     let mut left = Vec::new();
     let depths = residual::depths(cx.graph());
+    let types = Types::of(cx.graph());
     for candidate in candidates {
         let bits = selected.own(candidate.op).bits(cx.settings.bits);
         let weight_only = bits.activation.is_none();
@@ -341,9 +343,7 @@ fn choose(
             (Some(_), _) if candidate.weight.is_none() && writes_codes(cx.graph(), candidate, quantized) => {
                 left.push((candidate.clone(), QUANTIZED));
             }
-            _ if !candidate.is_float32(cx.graph()) => {
-                left.push((candidate.clone(), "not-float32: an operand is no float32"));
-            }
+            _ if let Some(reason) = types.unfit(cx.graph(), candidate) => left.push((candidate.clone(), reason)),
             (None, _) => left.push((candidate.clone(), "not-a-site: float by the rules of target or recipe")),
             (Some(_), None) if !weight_only && is_out_of_reach(cx, candidate) => {
                 left.push((candidate.clone(), OUT_OF_REACH));
@@ -351,7 +351,7 @@ fn choose(
             (Some(_), Some(reason)) => left.push((candidate.clone(), reason)),
             (Some(rule), None) if is_small(cx.graph(), candidate, rule) => left.push((candidate.clone(), SMALL)),
             (Some(rule), None) if !reads_codes(cx.graph(), candidate, rule) => {
-                left.push((candidate.clone(), "not-a-site: it reads constants, or what is not known to be float32"));
+                left.push((candidate.clone(), "not-a-site: it reads constants, or what is not known to be float"));
             }
             (Some(_), None) if weight_only && !candidate.stores_weight() => {
                 let by_bits = cx.settings.bits.activation.is_none();
@@ -372,6 +372,33 @@ fn choose(
     (chosen, left)
 }
 
+/// What is taken of values whose type is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Types {
+    /// They are float32 as all others.
+    Assumed,
+    /// They may be float16 or bfloat16, which some values are.
+    Mixed,
+}
+
+impl Types {
+    fn of(graph: &Graph) -> Self {
+        let is_half = |value| graph.tensor_type(value).is_some_and(|known| known.element.is_half());
+        if graph.values().any(is_half) { Self::Mixed } else { Self::Assumed }
+    }
+
+    /// Why the operands of a candidate can't be quantized, by their types.
+    fn unfit(self, graph: &Graph, candidate: &Candidate) -> Option<&'static str> {
+        let is_unfit = |element: ElementType| !element.fits_f32();
+        if candidate.elements_read(graph).flatten().any(is_unfit) {
+            return Some("not-float: an operand is neither float32, float16 nor bfloat16");
+        }
+        let written = candidate.written(graph).map(|value| graph.tensor_type(value).map(|known| known.element));
+        let is_unknown = self == Self::Mixed && candidate.elements_read(graph).chain(written).any(|it| it.is_none());
+        is_unknown.then_some("unknown-type: some values are float16 or bfloat16, and it is not known which of its own")
+    }
+}
+
 const SMALL: &str = "small: it sums over, or gives out, less than the target computes in integers";
 
 fn is_small(graph: &Graph, candidate: &Candidate, rule: &Rule) -> bool {
@@ -381,7 +408,7 @@ fn is_small(graph: &Graph, candidate: &Candidate, rule: &Rule) -> bool {
 /// Whether what an operator reads can be codes: constants that are no weights only where the whole graph is in codes, and
 /// there only what is sure to be float.
 fn reads_codes(graph: &Graph, candidate: &Candidate, rule: &Rule) -> bool {
-    if rule.placement.is_whole() { candidate.is_surely_float32(graph) } else { !candidate.reads_constant(graph) }
+    if rule.placement.is_whole() { candidate.is_surely_float(graph) } else { !candidate.reads_constant(graph) }
 }
 
 /// The candidate with the operands that its placement quantizes.
@@ -560,8 +587,16 @@ mod tests {
     }
 
     #[test]
-    fn not_float32() {
-        check_declined!("select-sites/not_float32", "not-float32: an operand is no float32");
+    fn not_float() {
+        check_declined!("select-sites/not_float", "not-float: an operand is neither float32, float16 nor bfloat16");
+    }
+
+    #[test]
+    fn unknown_type() {
+        check_declined!(
+            "select-sites/unknown_type",
+            "unknown-type: some values are float16 or bfloat16, and it is not known which of its own"
+        );
     }
 
     #[test]

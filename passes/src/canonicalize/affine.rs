@@ -1,6 +1,6 @@
 //! The factor and the summand that stand behind a normalised value.
 
-use onnxq_ir::{Dim, Graph, OpId, Patch, Tensor, ValueId};
+use onnxq_ir::{Dim, ElementType, Graph, OpId, Patch, Tensor, ValueId};
 
 use super::replace::only_reader;
 
@@ -48,8 +48,9 @@ impl Affine {
     /// Follows the value that `normaliser` writes through a Mul and an Add with constants of the normalised shape.
     pub(super) fn behind(graph: &Graph, normaliser: OpId, normalised: &[usize], summand: Summand) -> Option<Self> {
         let value = graph.output(normaliser, 0)?;
-        let ones = || Tensor::new(normalised.to_vec(), vec![1f32; normalised.iter().product()]);
-        let mut affine = Self { scale: Vector::Ones(ones()), bias: None, last: normaliser, ops: Vec::new() };
+        let element = graph.tensor_type(value).map_or(ElementType::F32, |known| known.element);
+        let ones = Tensor::of_floats(element, normalised.to_vec(), vec![1.0; normalised.iter().product()])?;
+        let mut affine = Self { scale: Vector::Ones(ones), bias: None, last: normaliser, ops: Vec::new() };
         if let Some((mul, factor)) = constant_operand(graph, value, "Mul", normalised) {
             affine.scale = factor;
             affine.extend(mul);

@@ -16,13 +16,13 @@
 //!
 //! # Declines
 //! - `no-product`: it sums over other axes, or its output has another order.
-//! - `computed-weight`: the second operand is no constant matrix of float32.
+//! - `computed-weight`: the second operand is no constant matrix of floats.
 //!
 //! # Options
 //! None.
 
 use onnxq_ir::ops::Einsum;
-use onnxq_ir::{Graph, Op, Patch, Tensor};
+use onnxq_ir::{Graph, Op, Patch};
 use serde::{Deserialize, Serialize};
 
 use super::replace::take_over;
@@ -61,13 +61,15 @@ enum Form {
 fn product(graph: &Graph, einsum: &Einsum) -> Result<Patch, &'static str> {
     let form = form(einsum).ok_or("no-product: it is no product with a matrix on the right")?;
     let &[x, weight] = einsum.operands.as_slice() else { unreachable!("the form has two operands") };
-    let matrix = graph.constant(weight).filter(|tensor| tensor.rank() == 2);
-    let computed = "computed-weight: its second operand is no constant matrix of float32";
+    let matrix = graph.constant(weight).filter(|tensor| tensor.rank() == 2 && tensor.element().fits_f32());
+    let computed = "computed-weight: its second operand is no constant matrix of floats";
     let matrix = matrix.ok_or(computed)?;
     let mut patch = Patch::new(graph, "einsum-product", einsum.op);
     let right = match form {
         Form::Plain => weight,
-        Form::Transposed => patch.constant(graph, graph.value(weight).name(), transposed(matrix).ok_or(computed)?),
+        Form::Transposed => {
+            patch.constant(graph, graph.value(weight).name(), matrix.transposed(&[1, 0]).ok_or(computed)?)
+        }
     };
     let name = graph.op(einsum.op).name().to_owned();
     take_over(
@@ -99,14 +101,6 @@ fn form(einsum: &Einsum) -> Option<Form> {
     }
 }
 
-fn transposed(matrix: &Tensor) -> Option<Tensor> {
-    let elements = matrix.view::<f32>()?;
-    let &[rows, columns] = matrix.shape() else { return None };
-    let turned: Vec<f32> =
-        (0..columns).flat_map(|j| (0..rows).map(move |i| (i, j))).map(|(i, j)| elements[i * columns + j]).collect();
-    Some(Tensor::new(vec![columns, rows], turned))
-}
-
 #[cfg(test)]
 mod tests {
     use crate::testing::{check, check_declined};
@@ -125,7 +119,7 @@ mod tests {
     fn computed_weight() {
         check_declined!(
             "einsum-product/computed_weight",
-            "computed-weight: its second operand is no constant matrix of float32"
+            "computed-weight: its second operand is no constant matrix of floats"
         );
     }
 }

@@ -20,7 +20,7 @@
 //! # Declines
 //! - `no-producer`: what stands in front can't take it in.
 //! - `other-readers`: the value between is an output of the graph or read elsewhere.
-//! - `not-constant`: a weight, bias or parameter is computed, or no float32 of the size that it should have.
+//! - `not-constant`: a weight, bias or parameter is computed, or no floats of the size that it should have.
 //! - `channel-axis`: the product's last axis is not known to be axis 1.
 //! - `training`: it computes statistics.
 //! - `not-finite`: a factor or summand is no finite number.
@@ -29,7 +29,7 @@
 //! None.
 
 use onnxq_ir::ops::{BatchNormalization, Conv, ConvTranspose, Gemm, MatMul};
-use onnxq_ir::{Graph, Op, OpId, Output, Patch, Tensor, ValueId};
+use onnxq_ir::{ElementType, Graph, Op, OpId, Output, Patch, Tensor, ValueId};
 use serde::{Deserialize, Serialize};
 
 use super::replace::only_reader;
@@ -116,28 +116,30 @@ impl Channels {
     }
 
     /// The bias that stands for `bias` and the BatchNormalization behind it.
-    fn bias(&self, bias: &[f64]) -> Result<Tensor, Reason> {
+    fn bias(&self, bias: &[f64], element: ElementType) -> Result<Tensor, Reason> {
         let folded = (0..self.len()).map(|o| (bias[o] - self.mean[o]) * self.factor[o] + self.summand[o]);
-        rounded(folded.collect(), vec![self.len()])
+        rounded(element, folded.collect(), vec![self.len()])
     }
 
     /// The weight, each element multiplied by the factor of its output channel.
     fn weight(&self, weight: &Tensor, channel: impl Fn(usize) -> usize) -> Result<Tensor, Reason> {
-        let elements = weight.view::<f32>().ok_or("not-constant")?;
+        let elements = weight.floats().ok_or("not-constant")?;
         let folded = elements.iter().enumerate().map(|(i, &w)| f64::from(w) * self.factor[channel(i)]);
-        rounded(folded.collect(), weight.shape().to_vec())
+        rounded(weight.element(), folded.collect(), weight.shape().to_vec())
     }
 }
 
-fn rounded(numbers: Vec<f64>, shape: Vec<usize>) -> Result<Tensor, Reason> {
-    let elements: Vec<f32> = numbers.into_iter().map(|x| x as f32).collect();
-    if elements.iter().all(|x| x.is_finite()) { Ok(Tensor::new(shape, elements)) } else { Err("not-finite") }
+fn rounded(element: ElementType, numbers: Vec<f64>, shape: Vec<usize>) -> Result<Tensor, Reason> {
+    let elements = numbers.into_iter().map(|x| x as f32).collect();
+    let tensor = Tensor::of_floats(element, shape, elements).ok_or("not-constant")?;
+    let is_finite = tensor.floats().is_some_and(|elements| elements.iter().all(|x| x.is_finite()));
+    if is_finite { Ok(tensor) } else { Err("not-finite") }
 }
 
-/// A constant vector of float32.
+/// A constant vector of floats.
 fn numbers(graph: &Graph, value: ValueId) -> Result<Vec<f64>, Reason> {
     let tensor = graph.constant(value).filter(|tensor| tensor.rank() == 1).ok_or("not-constant")?;
-    Ok(tensor.view::<f32>().ok_or("not-constant")?.iter().map(|&x| x.into()).collect())
+    Ok(tensor.floats().ok_or("not-constant")?.iter().map(|&x| x.into()).collect())
 }
 
 /// Where the output channels are in a convolution's weight.
@@ -168,9 +170,10 @@ impl Convolution {
         if outputs != channels.len() || before.len() != outputs {
             return Err("not-constant");
         }
+        let element = weight.element();
         let weight = channels.weight(weight, channel)?;
         patch.set_constant_for(graph, self.op, Conv::WEIGHT, weight);
-        let bias = channels.bias(&before)?;
+        let bias = channels.bias(&before, element)?;
         set_bias(graph, patch, (self.op, Conv::BIAS, self.bias), bias);
         Ok(())
     }
@@ -213,7 +216,7 @@ fn set_bias(graph: &Graph, patch: &mut Patch, (op, slot, bias): (OpId, usize, Op
 /// A constant that is added to every row of `[M, N]`, as a vector of N.
 fn row(graph: &Graph, value: ValueId, n: usize) -> Result<Vec<f64>, Reason> {
     let tensor = graph.constant(value).ok_or("not-constant")?;
-    let elements = tensor.view::<f32>().ok_or("not-constant")?;
+    let elements = tensor.floats().ok_or("not-constant")?;
     match *tensor.shape() {
         [] | [1] | [1, 1] => Ok(vec![elements[0].into(); n]),
         [columns] | [1, columns] if columns == n => Ok(elements.iter().map(|&x| x.into()).collect()),
@@ -235,7 +238,7 @@ fn fold_gemm(graph: &Graph, patch: &mut Patch, channels: &Channels, gemm: &Gemm)
         None => vec![0.0; n],
     };
     patch.set_constant_for(graph, gemm.op, Gemm::B, folded);
-    set_bias(graph, patch, (gemm.op, Gemm::C, gemm.c), channels.bias(&before)?);
+    set_bias(graph, patch, (gemm.op, Gemm::C, gemm.c), channels.bias(&before, weight.element())?);
     if gemm.beta != 1.0 {
         patch.set_attributes(gemm.op, gemm.attributes_with_beta_one(graph));
     }
@@ -281,12 +284,12 @@ impl Product {
             only_reader(graph, product).ok_or("other-readers")?;
             let before = row(graph, graph.input(add, slot).ok_or("not-constant")?, n)?;
             patch.set_constant_for(graph, op, MatMul::B, folded);
-            patch.set_constant_for(graph, add, slot, channels.bias(&before)?);
+            patch.set_constant_for(graph, add, slot, channels.bias(&before, weight.element())?);
             patch.remove(norm);
             patch.produce(add, 0, output);
         } else {
             patch.set_constant_for(graph, op, MatMul::B, folded);
-            let bias = channels.bias(&vec![0.0; n])?;
+            let bias = channels.bias(&vec![0.0; n], weight.element())?;
             let bias = patch.constant(graph, &format!("{}_bias", graph.value(output).name()), bias);
             patch.stand_at(graph, norm);
             let add = Op::new("", "Add", vec![]).named(graph.op(norm).name());
@@ -300,6 +303,11 @@ impl Product {
 #[cfg(test)]
 mod tests {
     use crate::testing::{check, check_declined};
+
+    #[test]
+    fn bfloat16() {
+        check!("fold-batchnorm/bfloat16");
+    }
 
     #[test]
     fn conv() {

@@ -9,7 +9,7 @@
 //!
 //! # Effect
 //! An operator whose outputs are all known is removed; its outputs become initializers of the same names. So does every
-//! Constant node.
+//! Constant node, and a Cast of float16 or bfloat16 to float32, which `insert-qdq` takes back where it makes no codes of it.
 //!
 //! # Promise
 //! Exact.
@@ -26,8 +26,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use onnxq_ir::ops::Constant;
-use onnxq_ir::{Graph, OpId, Patch, Tensor, ValueId};
+use onnxq_ir::ops::{Cast, Constant, Transpose, constant_tensor};
+use onnxq_ir::{ElementType, Graph, OpId, Patch, Tensor, ValueId};
 use serde::{Deserialize, Serialize};
 
 use crate::pass::{Context, Pass, PassError, Promise};
@@ -50,7 +50,7 @@ impl Pass for FoldConstants {
         let Some(&anchor) = ops.first() else { return Ok(()) };
         let mut patch = Patch::new(cx.graph(), "fold-constants", anchor);
         let (mut random, mut codes) = (BTreeSet::new(), BTreeSet::new());
-        let mut folded = BTreeMap::new();
+        let mut folded: Folded = BTreeMap::new();
         let mut declined = Vec::new();
         for op in ops {
             if is_random(cx.graph(), op, &random) {
@@ -59,13 +59,16 @@ impl Pass for FoldConstants {
             if is_dequantized(cx.graph(), op, &codes) {
                 codes.extend(cx.graph().outputs_of(op).into_iter().flatten());
             }
-            let Some(tensors) = known_outputs(cx, op) else { continue };
+            let Some(tensors) = known_outputs(cx, op, &folded) else { continue };
             if tensors.iter().any(|(value, _)| codes.contains(value)) {
                 declined.push((op, "codes"));
             } else if let Some(reason) = refusal(cx.graph(), op, &tensors, &random, &folded) {
                 declined.push((op, reason));
             } else {
-                folded.extend(tensors.iter().map(|(value, tensor)| (*value, tensor.byte_len())));
+                if let Some(element) = stored_type(cx, op) {
+                    cx.plan.stored.extend(tensors.iter().map(|(value, _)| (*value, element)));
+                }
+                folded.extend(tensors.iter().cloned());
                 fold(&mut patch, op, tensors);
             }
         }
@@ -76,6 +79,9 @@ impl Pass for FoldConstants {
     }
 }
 
+/// What has become an initializer so far.
+type Folded = BTreeMap<ValueId, Tensor>;
+
 fn fold(patch: &mut Patch, op: OpId, tensors: Vec<(ValueId, Tensor)>) {
     patch.remove(op);
     for (value, tensor) in tensors {
@@ -84,7 +90,7 @@ fn fold(patch: &mut Patch, op: OpId, tensors: Vec<(ValueId, Tensor)>) {
 }
 
 /// What an operator writes, if all of that is known; outputs that nobody looks at do not count.
-fn known_outputs(cx: &Context<'_>, op: OpId) -> Option<Vec<(ValueId, Tensor)>> {
+fn known_outputs(cx: &Context<'_>, op: OpId, folded: &Folded) -> Option<Vec<(ValueId, Tensor)>> {
     let graph = cx.graph();
     if graph.op(op).is("Identity") {
         // Another name for its input: drop-identity does without a second copy.
@@ -95,19 +101,59 @@ fn known_outputs(cx: &Context<'_>, op: OpId) -> Option<Vec<(ValueId, Tensor)>> {
     if outputs.is_empty() {
         return None;
     }
-    let own = Constant::at(graph, op).map(|constant| constant.tensor);
-    outputs
-        .into_iter()
-        .map(|value| own.as_ref().or_else(|| cx.constants.get(&value)).map(|tensor| (value, tensor.clone())))
-        .collect()
+    let own = Constant::at(graph, op).map(|constant| constant.tensor).or_else(|| wide_constant(graph, op));
+    let known = |value: ValueId| {
+        let inferred = || cx.constants.get(&value).cloned();
+        own.clone().or_else(inferred).or_else(|| moved(graph, op, value, folded))
+    };
+    outputs.into_iter().map(|value| Some((value, known(value)?))).collect()
 }
+
+/// A known tensor under another shape or with its axes in another order. Inference finds no large ones behind a Cast.
+fn moved(graph: &Graph, op: OpId, output: ValueId, folded: &Folded) -> Option<Tensor> {
+    const RESHAPES: [&str; 4] = ["Reshape", "Flatten", "Squeeze", "Unsqueeze"];
+    let x = graph.input(op, 0)?;
+    let tensor = folded.get(&x).or_else(|| graph.constant(x))?;
+    if graph.op(op).is("Transpose") {
+        let reversed = || (0..tensor.rank()).rev().collect();
+        let perm = Transpose::at(graph, op).map_or_else(reversed, |transpose| transpose.perm);
+        return tensor.transposed(&perm);
+    }
+    let shape = graph.tensor_type(output)?.fixed_shape()?;
+    RESHAPES.iter().any(|name| graph.op(op).is(name)).then(|| tensor.reshaped(shape).ok()).flatten()
+}
+
+/// The constant of 16 bits that a Cast makes float32 of.
+fn half_constant(graph: &Graph, op: OpId) -> Option<Tensor> {
+    let cast = Cast::at(graph, op).filter(|cast| cast.to == ElementType::F32)?;
+    constant_tensor(graph, cast.x).filter(|tensor| tensor.element().is_half())
+}
+
+/// What that Cast writes.
+fn wide_constant(graph: &Graph, op: OpId) -> Option<Tensor> {
+    let half = half_constant(graph, op)?;
+    Some(Tensor::new(half.shape().to_vec(), half.floats()?.into_owned()))
+}
+
+/// The type of 16 bits in which the file holds what an operator writes as float32, where it does.
+fn stored_type(cx: &Context<'_>, op: OpId) -> Option<ElementType> {
+    let half = half_constant(cx.graph(), op).map(|half| half.element());
+    let moved = || {
+        let moves = MOVES.iter().any(|name| cx.graph().op(op).is(name));
+        cx.graph().input(op, 0).filter(|_| moves).and_then(|value| cx.plan.stored.get(&value).copied())
+    };
+    half.or_else(moved)
+}
+
+/// Operators that only move elements of their first input.
+const MOVES: [&str; 8] = ["Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split"];
 
 fn refusal(
     graph: &Graph,
     op: OpId,
     tensors: &[(ValueId, Tensor)],
     random: &BTreeSet<ValueId>,
-    folded: &BTreeMap<ValueId, usize>,
+    folded: &Folded,
 ) -> Option<&'static str> {
     let disagrees = |(value, tensor): &(ValueId, Tensor)| {
         graph.value(*value).value_type().tensor().is_some_and(|known| known.element != tensor.element())
@@ -126,8 +172,9 @@ fn refusal(
 }
 
 /// Bytes that the file gains: constant inputs that nobody else reads are lost.
-fn growth(graph: &Graph, op: OpId, tensors: &[(ValueId, Tensor)], folded: &BTreeMap<ValueId, usize>) -> usize {
-    if Constant::at(graph, op).is_some() {
+fn growth(graph: &Graph, op: OpId, tensors: &[(ValueId, Tensor)], folded: &Folded) -> usize {
+    // What stays float32 of 16 bits is written back as that.
+    if Constant::at(graph, op).is_some() || half_constant(graph, op).is_some() {
         return 0;
     }
     let gained: usize = tensors.iter().map(|(_, tensor)| tensor.byte_len()).sum();
@@ -136,7 +183,7 @@ fn growth(graph: &Graph, op: OpId, tensors: &[(ValueId, Tensor)], folded: &BTree
         .into_iter()
         .flatten()
         .filter(|&value| graph.reader_count(value) == 1)
-        .filter_map(|value| folded.get(&value).copied().or_else(|| graph.constant(value).map(Tensor::byte_len)))
+        .filter_map(|value| folded.get(&value).or_else(|| graph.constant(value)).map(Tensor::byte_len))
         .sum();
     gained.saturating_sub(lost)
 }
@@ -163,6 +210,11 @@ fn draws(graph: &Graph, op: OpId) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::testing::{check, check_declined};
+
+    #[test]
+    fn bfloat16() {
+        check!("fold-constants/bfloat16");
+    }
 
     #[test]
     fn constant_nodes() {

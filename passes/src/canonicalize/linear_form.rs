@@ -21,7 +21,7 @@
 //! - `weight-left`: the constant is the first operand.
 //! - `transposed-input`: the Gemm transposes its first input.
 //! - `bias-shape`: what the Gemm adds is computed or not one number per column.
-//! - `not-float32`: the weight or the bias is of another type.
+//! - `not-float`: the weight or the bias is neither float32, float16 nor bfloat16.
 //!
 //! # Options
 //! None.
@@ -66,6 +66,8 @@ impl Pass for LinearForm {
 
 const RULE: &str = "linear-form";
 
+const NOT_FLOAT: Reason = "not-float";
+
 /// What becomes of an Add behind a MatMul.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sum {
@@ -84,10 +86,10 @@ impl Sum {
 
 type Reason = &'static str;
 
-/// The number of columns of a weight `[K, N]` of float32.
+/// A weight `[K, N]` of floats.
 fn matrix(graph: &Graph, weight: ValueId) -> Result<&Tensor, Reason> {
     let tensor = graph.constant(weight).filter(|tensor| tensor.rank() == 2).ok_or("computed-weight")?;
-    tensor.view::<f32>().map(|_| tensor).ok_or("not-float32")
+    Some(tensor).filter(|tensor| tensor.element().fits_f32()).ok_or(NOT_FLOAT)
 }
 
 fn from_gemm(graph: &Graph, gemm: &Gemm) -> Result<Patch, Reason> {
@@ -101,7 +103,7 @@ fn from_gemm(graph: &Graph, gemm: &Gemm) -> Result<Patch, Reason> {
     let mut patch = Patch::new(graph, RULE, gemm.op);
     let mut inputs = graph.inputs_of(gemm.op);
     if gemm.alpha != 1.0 {
-        let scaled = scaled(weight, gemm.alpha).ok_or("not-float32")?;
+        let scaled = scaled(weight, gemm.alpha).ok_or(NOT_FLOAT)?;
         inputs[Gemm::B] = Some(patch.constant(graph, graph.value(gemm.b).name(), scaled));
     }
     if let Some((c, Some(tensor))) = bias {
@@ -114,21 +116,21 @@ fn from_gemm(graph: &Graph, gemm: &Gemm) -> Result<Patch, Reason> {
 /// What `beta c` adds to every row; `None` where that is `c` as it stands.
 fn summand(graph: &Graph, c: ValueId, columns: usize, beta: f32) -> Result<Option<Tensor>, Reason> {
     let tensor = graph.constant(c).ok_or("bias-shape")?;
-    let elements = tensor.view::<f32>().ok_or("not-float32")?;
+    let elements = tensor.floats().ok_or(NOT_FLOAT)?;
     let row = match *tensor.shape() {
         [n] if n == columns && beta == 1.0 => return Ok(None),
-        [] | [1] | [1, 1] => Tensor::new(vec![columns], vec![elements[0]; columns]),
+        [] | [1] | [1, 1] => tensor.with_floats(vec![columns], vec![elements[0]; columns]).ok_or(NOT_FLOAT)?,
         [n] | [1, n] if n == columns => tensor.reshaped(vec![columns]).map_err(|_| "bias-shape")?,
         _ => return Err("bias-shape"),
     };
-    scaled(&row, beta).map(Some).ok_or("not-float32")
+    scaled(&row, beta).map(Some).ok_or(NOT_FLOAT)
 }
 
 /// The tensor times a number, each element rounded once.
 fn scaled(tensor: &Tensor, factor: f32) -> Option<Tensor> {
-    let elements = tensor.view::<f32>()?;
+    let elements = tensor.floats()?;
     let scaled = elements.iter().map(|&x| (f64::from(x) * f64::from(factor)) as f32).collect();
-    Some(Tensor::new(tensor.shape().to_vec(), scaled))
+    tensor.with_floats(tensor.shape().to_vec(), scaled)
 }
 
 fn from_mat_mul(graph: &Graph, mat_mul: &MatMul, sum: Sum) -> Result<Patch, Reason> {
@@ -155,12 +157,17 @@ fn added_bias(graph: &Graph, mat_mul: OpId, columns: usize) -> Option<(OpId, Val
     let add = only_reader(graph, product).filter(|&op| graph.op(op).is("Add"))?;
     let bias = graph.inputs_of(add).into_iter().flatten().find(|&input| input != product)?;
     let tensor = graph.constant(bias)?;
-    (tensor.shape() == [columns] && tensor.view::<f32>().is_some()).then_some((add, bias))
+    (tensor.shape() == [columns] && tensor.element().fits_f32()).then_some((add, bias))
 }
 
 #[cfg(test)]
 mod tests {
     use crate::testing::{check, check_declined};
+
+    #[test]
+    fn float16() {
+        check!("linear-form/float16");
+    }
 
     #[test]
     fn gemm() {
@@ -208,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn not_float32() {
-        check_declined!("linear-form/not_float32", "not-float32");
+    fn not_float() {
+        check_declined!("linear-form/not_float", "not-float");
     }
 }

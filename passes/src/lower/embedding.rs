@@ -1,5 +1,6 @@
 //! The nodes of a quantized embedding table: rows of codes are picked, then scaled.
 //!
+//! Scales are float32 whatever the table's type is, which comes back with a Cast.
 //! A DequantizeLinear in front of the Gather would make floats of the whole table at every run.
 
 use onnxq_ir::ops::Gather;
@@ -34,7 +35,15 @@ pub(crate) fn rows(graph: &Graph, patch: &mut Patch, op: OpId, quantizers: &[Uni
     let cast = Op::new("", "Cast", vec![to]).named(patch.node_name(graph, &format!("{name}_Cast")));
     let floats = patch.value(graph, cast, &[codes], &format!("{name}_cast"));
     let scale = Op::new("", "Mul", vec![]).named(patch.node_name(graph, &format!("{name}_Mul")));
-    patch.op(graph, scale, &[Some(floats), Some(scales)], &[Output::Take(output)]);
+    let inputs = [Some(floats), Some(scales)];
+    if tensor.element() == ElementType::F32 {
+        patch.op(graph, scale, &inputs, &[Output::Take(output)]);
+    } else {
+        let (_, wide) = patch.op(graph, scale, &inputs, &[Output::New(format!("{name}_float32"))]);
+        let to = Attribute::int("to", i64::from(tensor.element().code()));
+        let narrow = Op::new("", "Cast", vec![to]).named(patch.node_name(graph, &format!("{name}_rows_Cast")));
+        patch.op(graph, narrow, &wide, &[Output::Take(output)]);
+    }
     patch.remove(op);
     Some(())
 }

@@ -11,7 +11,9 @@
 //! Sites of one value with equal quantizers share one pair of nodes. An operand's pair concerns its reader only; an
 //! output's concerns every reader, and an output of the graph itself. Weights and biases become codes behind a
 //! DequantizeLinear; below 8 bits activations have a Clip on the codes between the pair. Every zero point is written. From an
-//! embedding table rows of codes are picked, which a Cast and a Mul by the row's scale make floats.
+//! embedding table rows of codes are picked, which a Cast and a Mul by the row's scale make floats. Where the graph has
+//! float16 or bfloat16, operators of the plan compute in float32 between Casts, or, on targets that ask for it, scales are of
+//! that type; what stays float keeps its type, and constants that the file held in 16 bits behind a Cast are held so.
 //!
 //! # Promise
 //! Lossy: this is where precision goes.
@@ -22,13 +24,15 @@
 //! # Options
 //! None.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::{OpId, Patch, ValueId};
 use onnxq_plan::{OperatorKind, Quantizer, Site};
 use serde::{Deserialize, Serialize};
 
 use super::carrier::weight_carrier;
+use super::narrow::narrow;
+use super::widen::{scale_type, widen};
 use super::{bias, embedding, log, uniform};
 use crate::pass::{Context, Pass, PassError, Promise};
 use crate::storage::{Carrier, Storage};
@@ -48,6 +52,8 @@ impl Pass for InsertQdq {
     }
 
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
+        let stored: BTreeSet<OpId> = cx.plan.entries().filter_map(|(site, _)| embedding_at(cx, site)).collect();
+        widen(cx, &stored)?;
         let mut by_value: BTreeMap<ValueId, Vec<Group>> = BTreeMap::new();
         let mut tables: Vec<(OpId, Quantizer)> = Vec::new();
         for (site, entry) in cx.plan.entries() {
@@ -82,12 +88,12 @@ impl Pass for InsertQdq {
                 .ok_or_else(|| broken("a table is no matrix".to_owned()))?;
             cx.apply(patch)?;
         }
-        Ok(())
+        narrow(cx)
     }
 }
 
 /// The Gather whose table is stored as codes at a site.
-fn embedding_at(cx: &Context<'_>, site: Site) -> Option<OpId> {
+pub(super) fn embedding_at(cx: &Context<'_>, site: Site) -> Option<OpId> {
     let Site::Operand { op, .. } = site else { return None };
     if cx.settings.storage == Storage::Float {
         return None;
@@ -125,17 +131,18 @@ impl Group {
             .or(first)
             .ok_or_else(|| broken(format!("nobody reads `{}`", graph.value(value).name())))?;
         let mut patch = Patch::new(graph, "insert-qdq", anchor);
+        let scales = scale_type(cx, value);
         let is_constant = graph.constant(value).is_some();
         let lowered = match &self.quantizer {
             Quantizer::Tensor(own) if is_constant => {
-                uniform::constant(graph, &mut patch, value, None, std::slice::from_ref(own), carrier)
+                uniform::constant(graph, &mut patch, value, None, (std::slice::from_ref(own), scales), carrier)
             }
             Quantizer::Tensor(own) if is_written && graph.is_output(value) => {
-                uniform::output(graph, &mut patch, value, own)
+                uniform::output(graph, &mut patch, value, (own, scales))
             }
-            Quantizer::Tensor(own) => Some(uniform::activation(graph, &mut patch, value, own)),
+            Quantizer::Tensor(own) => Some(uniform::activation(graph, &mut patch, value, (own, scales))),
             Quantizer::Channels { axis, channels } => {
-                uniform::constant(graph, &mut patch, value, Some(*axis), channels, carrier)
+                uniform::constant(graph, &mut patch, value, Some(*axis), (channels, scales), carrier)
             }
             Quantizer::Log(own) => Some(log::activation(graph, &mut patch, value, *own)),
             Quantizer::Bias(scales) => bias::constant(graph, &mut patch, value, scales),
@@ -274,5 +281,30 @@ mod tests {
     #[test]
     fn chain() {
         check!("insert-qdq/chain");
+    }
+
+    #[test]
+    fn float16() {
+        check!("insert-qdq/float16");
+    }
+
+    #[test]
+    fn float16_chain() {
+        check!("insert-qdq/float16_chain");
+    }
+
+    #[test]
+    fn float16_kept() {
+        check!("insert-qdq/float16_kept");
+    }
+
+    #[test]
+    fn stored_in_half() {
+        check!("insert-qdq/stored_in_half");
+    }
+
+    #[test]
+    fn float16_table() {
+        check!("insert-qdq/float16_table");
     }
 }

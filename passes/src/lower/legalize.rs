@@ -10,7 +10,8 @@
 //! # Effect
 //! The scale of an activation is raised where its range is smaller than the target takes. What only moves codes gets the
 //! quantizer of its source. Every bias in the plan gets the scale `s_x * s_w`, or leaves the plan where one of the two is not uniform. The scale of a
-//! weight channel is raised where its bias would overflow.
+//! weight channel is raised where its bias would overflow. Scales that stand in the file in 16 bits are rounded up to such
+//! numbers.
 //!
 //! # Promise
 //! Annotate.
@@ -26,8 +27,9 @@
 
 use std::collections::BTreeMap;
 
-use onnxq_ir::{Graph, OpId, Tensor, ValueId};
+use onnxq_ir::{ElementType, Graph, OpId, Tensor, ValueId};
 use onnxq_numerics::Uniform;
+use onnxq_plan::target::HalfFloats;
 use onnxq_plan::{Plan, Quantizer, Scheme, Site};
 use serde::{Deserialize, Serialize};
 
@@ -69,8 +71,52 @@ impl Pass for Legalize {
                 }
             }
         }
+        if cx.target.half_floats == HalfFloats::Kept {
+            round(cx);
+        }
         Ok(())
     }
+}
+
+/// Rounds scales that will be float16 or bfloat16 up to the next such number, so that the range stays covered.
+fn round(cx: &mut Context<'_>) {
+    let rounded = |(site, entry): (Site, &onnxq_plan::Entry)| {
+        let element = cx.graph().tensor_type(site.value(cx.graph())?)?.element;
+        let up = |own: &Uniform| {
+            let scale = half_at_least(element, own.scale())?;
+            Uniform::new(own.format(), scale, own.zero_point()).ok()
+        };
+        let quantizer = match entry.quantizer.as_ref()? {
+            Quantizer::Tensor(own) => Quantizer::Tensor(up(own)?),
+            Quantizer::Channels { axis, channels } => {
+                Quantizer::Channels { axis: *axis, channels: channels.iter().map(up).collect::<Option<_>>()? }
+            }
+            Quantizer::Log(_) | Quantizer::Bias(_) => return None,
+        };
+        Some((site, quantizer))
+    };
+    for (site, quantizer) in cx.plan.entries().filter_map(rounded).collect::<Vec<_>>() {
+        cx.plan.assign(site, quantizer);
+    }
+}
+
+/// The least number of a type of 16 bits that is no smaller than this one, which is above 0; none for other types, or
+/// where it would be infinite.
+fn half_at_least(element: ElementType, number: f32) -> Option<f32> {
+    let up = match element {
+        ElementType::F16 => {
+            let near = half::f16::from_f32(number);
+            let up = if near.to_f32() < number { half::f16::from_bits(near.to_bits() + 1) } else { near };
+            up.to_f32()
+        }
+        ElementType::BF16 => {
+            let near = half::bf16::from_f32(number);
+            let up = if near.to_f32() < number { half::bf16::from_bits(near.to_bits() + 1) } else { near };
+            up.to_f32()
+        }
+        _ => return None,
+    };
+    up.is_finite().then_some(up)
 }
 
 /// Raises scales of activations that stand for a smaller range than the target takes.
@@ -130,7 +176,7 @@ enum Unfit {
 fn want_new_biases(cx: &mut Context<'_>) {
     for op in cx.ops() {
         let candidate = Candidate::at(cx.graph(), op);
-        let candidate = candidate.filter(|candidate| candidate.has_integer_bias(cx.graph(), cx.target.bias));
+        let candidate = candidate.filter(|candidate| candidate.has_integer_bias(cx.graph(), cx.target));
         let Some(slot) = candidate.and_then(|candidate| candidate.bias) else { continue };
         let site = Site::Operand { op, slot };
         let weight = cx.plan.quantizer(Site::Operand { op, slot: 1 });
@@ -220,6 +266,11 @@ mod tests {
     #[test]
     fn bias() {
         check!("legalize/bias");
+    }
+
+    #[test]
+    fn float16_scales() {
+        check!("legalize/float16_scales");
     }
 
     #[test]

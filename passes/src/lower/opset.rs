@@ -1,7 +1,7 @@
 //! Raises the model's operator version where a form of the plan needs it, and no further.
 //!
 //! # Why
-//! Per-channel QuantizeLinear came with opset 13, Clip on integers with 12, 16-bit and packed 4-bit codes with 21, packed
+//! Per-channel QuantizeLinear came with opset 13, Clip on integers with 12, scales of 16 bits with 19, 16-bit and packed 4-bit codes with 21, packed
 //! 2-bit codes with 25. A model that needs none of these keeps its version, so that whatever read it reads the result.
 //!
 //! # Needs
@@ -27,6 +27,8 @@ use onnxq_plan::{Entry, Quantizer, Site};
 use serde::{Deserialize, Serialize};
 
 use super::carrier::weight_carrier;
+use super::insert_qdq::embedding_at;
+use super::widen::scale_type;
 use crate::pass::{CHANNEL_SCALES, Context, Pass, PassError, Promise};
 use crate::storage::Carrier;
 
@@ -76,6 +78,17 @@ fn raise_file(cx: &mut Context<'_>) {
 
 /// The operator version that a site's form needs, and the form.
 fn need(cx: &Context<'_>, site: Site, entry: &Entry) -> Option<(i64, &'static str)> {
+    let (opset, form) = need_of_codes(cx, site, entry)?;
+    let scaled = site.value(cx.graph()).filter(|_| embedding_at(cx, site).is_none());
+    let is_half = scaled.is_some_and(|value| scale_type(cx, value).is_half());
+    Some(if is_half && opset < HALF_SCALES { (HALF_SCALES, "a scale of 16 bits") } else { (opset, form) })
+}
+
+/// The first operator version whose QuantizeLinear and DequantizeLinear have scales of float16 and bfloat16.
+const HALF_SCALES: i64 = 19;
+
+/// The same, whatever type its scales have.
+fn need_of_codes(cx: &Context<'_>, site: Site, entry: &Entry) -> Option<(i64, &'static str)> {
     let constant = site.value(cx.graph()).is_some_and(|value| cx.graph().constant(value).is_some());
     let carrier = |own: &Uniform| weight_carrier(cx, own, &site.uses(cx.graph()));
     match entry.quantizer.as_ref()? {
@@ -111,6 +124,11 @@ mod tests {
     #[test]
     fn codes_of_four_bits() {
         check!("opset/codes_of_four_bits");
+    }
+
+    #[test]
+    fn float16_scales() {
+        check!("opset/float16_scales");
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //! Nothing; it comes behind `insert-qdq`, and takes the outputs that `output-sites` had quantized.
 //!
 //! # Effect
-//! A float32 input whose readers all quantize it in the same way gets the type of the codes, and its QuantizeLinear goes.
-//! So does a float32 output that is quantized, or that a DequantizeLinear writes. Names stay. Scale and zero point stand in the
+//! A float input whose readers all quantize it in the same way gets the type of the codes, and its QuantizeLinear goes.
+//! So does a float output that is quantized, or that a DequantizeLinear writes. Names stay. Scale and zero point stand in the
 //! model's metadata as `onnxq.NAME.scale` and `onnxq.NAME.zero_point`, and in the report.
 //!
 //! # Promise
@@ -22,6 +22,7 @@
 //! # Options
 //! None.
 
+use onnxq_ir::ops::Cast;
 use onnxq_ir::{Dim, ElementType, Graph, OpId, Origin, Patch, Slot, Tensor, TensorType, Use, ValueId};
 use onnxq_plan::{Codes, Direction, Port, PortForm};
 use serde::{Deserialize, Serialize};
@@ -42,11 +43,13 @@ impl Pass for QuantizeIo {
         let of = |declared: &[onnxq_ir::Declared]| declared.iter().map(|it| it.value).collect::<Vec<_>>();
         let (inputs, outputs) = (of(cx.graph().inputs()), of(cx.graph().outputs()));
         for value in inputs.into_iter().filter(|&value| is_float(cx.graph(), value)).collect::<Vec<_>>() {
-            let change = input_codes(cx.graph(), value);
+            let bare = bare_input(cx.graph(), value);
+            let change = codes_of(cx, value, bare, input_codes)?;
             settle(cx, value, Direction::Input, change)?;
         }
         for value in outputs.into_iter().filter(|&value| is_float(cx.graph(), value)).collect::<Vec<_>>() {
-            let change = output_codes(cx.graph(), value);
+            let bare = bare_output(cx.graph(), value);
+            let change = codes_of(cx, value, bare, output_codes)?;
             settle(cx, value, Direction::Output, change)?;
         }
         Ok(())
@@ -54,10 +57,63 @@ impl Pass for QuantizeIo {
 }
 
 fn is_float(graph: &Graph, value: ValueId) -> bool {
-    graph.tensor_type(value).is_some_and(|known| known.element == ElementType::F32)
+    graph.tensor_type(value).is_some_and(|known| known.element.fits_f32())
 }
 
 type Change = Result<(Patch, Codec), &'static str>;
+
+/// What makes codes of an input or output, once the Cast beside it is gone; it stays where there will be no codes.
+fn codes_of(
+    cx: &mut Context<'_>,
+    value: ValueId,
+    bare: Option<Patch>,
+    codes: fn(&Graph, ValueId) -> Change,
+) -> Result<Change, PassError> {
+    let Some(bare) = bare else { return Ok(codes(cx.graph(), value)) };
+    let mut without_cast = cx.graph().clone();
+    bare.clone().apply(&mut without_cast)?;
+    if let Err(reason) = codes(&without_cast, value) {
+        return Ok(Err(reason));
+    }
+    cx.apply(bare)?;
+    Ok(codes(cx.graph(), value))
+}
+
+/// Makes an input of 16 bits float32 where all that reads it is a Cast to that.
+fn bare_input(graph: &Graph, value: ValueId) -> Option<Patch> {
+    let half = graph.tensor_type(value).filter(|known| known.element.is_half())?;
+    let [reader] = graph.readers(value)[..] else { return None };
+    let cast = Cast::at(graph, reader.op).filter(|cast| cast.to == ElementType::F32)?;
+    let wide = graph.output(cast.op, 0).filter(|&wide| !graph.is_output(wide) && !graph.is_output(value))?;
+    let mut patch = Patch::new(graph, "quantize-io", cast.op);
+    patch.redirect(graph, wide, value);
+    patch.remove(cast.op);
+    patch.declare(value, TensorType { element: ElementType::F32, shape: half.shape });
+    Some(patch)
+}
+
+/// Makes an output of 16 bits float32 where a Cast writes it from that. Who reads it in the graph reads what a Cast behind it
+/// writes.
+fn bare_output(graph: &Graph, value: ValueId) -> Option<Patch> {
+    let half = graph.tensor_type(value).filter(|known| known.element.is_half())?;
+    let (op, _) = graph.producer(value)?;
+    let cast = Cast::at(graph, op)?;
+    let is_wide = graph.tensor_type(cast.x).is_none_or(|known| known.element == ElementType::F32);
+    let (writer, slot) = graph.producer(cast.x).filter(|_| is_wide && !graph.is_output(cast.x))?;
+    let mut patch = Patch::new(graph, "quantize-io", op);
+    patch.redirect(graph, cast.x, value);
+    if graph.reader_count(value) == 0 {
+        patch.remove(op);
+    } else {
+        let read = patch.produced(graph, &format!("{}_as_read", graph.value(value).name()));
+        patch.set_type(read, half.clone());
+        patch.redirect(graph, value, read);
+        patch.produce(op, 0, read);
+    }
+    patch.produce(writer, slot, value);
+    patch.declare(value, TensorType { element: ElementType::F32, shape: half.shape });
+    Some(patch)
+}
 
 /// Applies the change and notes what the input or output has become.
 fn settle(cx: &mut Context<'_>, value: ValueId, direction: Direction, change: Change) -> Result<(), PassError> {
@@ -245,6 +301,11 @@ mod tests {
     #[test]
     fn narrow() {
         check("narrow");
+    }
+
+    #[test]
+    fn float16() {
+        check("float16");
     }
 
     #[test]

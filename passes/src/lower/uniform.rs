@@ -1,12 +1,19 @@
 //! The nodes of a uniform quantizer: QuantizeLinear, below 8 bits a Clip on the codes, DequantizeLinear.
 
-use onnxq_ir::{Attribute, Graph, Op, Output, Patch, Tensor, ValueId};
+use onnxq_ir::{Attribute, ElementType, Graph, Op, Output, Patch, Tensor, ValueId};
 use onnxq_numerics::{IntFormat, Uniform, encode_channels, pack};
 
 use crate::storage::{Carrier, activation_type};
 
+/// Quantizers and the type of their scales, which is that of the floats which come out.
+pub(crate) type Scaled<Q> = (Q, ElementType);
+
+fn scale_tensor(element: ElementType, shape: Vec<usize>, scales: Vec<f32>) -> Tensor {
+    Tensor::of_floats(element, shape, scales).expect("scales are floats of 16 or 32 bits")
+}
+
 /// Adds the nodes that quantize and dequantize `value`; returns what comes out.
-pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quantizer: &Uniform) -> ValueId {
+pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quantizer: Scaled<&Uniform>) -> ValueId {
     let dequantized = Output::New(format!("{}_dequantized", graph.value(value).name()));
     pair(graph, patch, graph.value(value).name(), value, quantizer, dequantized)
 }
@@ -14,7 +21,7 @@ pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quant
 /// The same where `value` is an output of the graph: what comes out is that output, and what wrote it writes another value.
 ///
 /// None where nothing writes it.
-pub(crate) fn output(graph: &Graph, patch: &mut Patch, value: ValueId, quantizer: &Uniform) -> Option<ValueId> {
+pub(crate) fn output(graph: &Graph, patch: &mut Patch, value: ValueId, quantizer: Scaled<&Uniform>) -> Option<ValueId> {
     let (producer, slot) = graph.producer(value)?;
     let name = graph.value(value).name();
     let float = patch.produced(graph, &format!("{name}_float"));
@@ -23,11 +30,18 @@ pub(crate) fn output(graph: &Graph, patch: &mut Patch, value: ValueId, quantizer
 }
 
 /// The nodes themselves: they read `from`, and are named after `name`.
-fn pair(graph: &Graph, patch: &mut Patch, name: &str, from: ValueId, quantizer: &Uniform, to: Output) -> ValueId {
+fn pair(
+    graph: &Graph,
+    patch: &mut Patch,
+    name: &str,
+    from: ValueId,
+    (quantizer, scales): Scaled<&Uniform>,
+    to: Output,
+) -> ValueId {
     let format = quantizer.format();
     let element = activation_type(format);
     let code = |code: i32| codes_tensor(&[code], format, element, vec![]);
-    let scale = patch.constant(graph, &format!("{name}_scale"), Tensor::scalar(quantizer.scale()));
+    let scale = patch.constant(graph, &format!("{name}_scale"), scale_tensor(scales, vec![], vec![quantizer.scale()]));
     let zero_point = patch.constant(graph, &format!("{name}_zero_point"), code(quantizer.zero_point()));
     let quantize =
         Op::new("", "QuantizeLinear", vec![]).named(patch.node_name(graph, &format!("{name}_QuantizeLinear")));
@@ -57,7 +71,7 @@ pub(crate) fn constant(
     patch: &mut Patch,
     value: ValueId,
     axis: Option<usize>,
-    quantizers: &[Uniform],
+    (quantizers, scale_type): Scaled<&[Uniform]>,
     carrier: Carrier,
 ) -> Option<ValueId> {
     let name = graph.value(value).name().to_owned();
@@ -69,14 +83,18 @@ pub(crate) fn constant(
     let Carrier::Codes(element) = carrier else {
         let mut values = elements.into_owned();
         onnxq_numerics::fake_channels(&mut values, quantizers, inner);
-        return Some(patch.constant(graph, &format!("{name}_simulated"), Tensor::new(tensor.shape().to_vec(), values)));
+        return Some(patch.constant(
+            graph,
+            &format!("{name}_simulated"),
+            scale_tensor(scale_type, tensor.shape().to_vec(), values),
+        ));
     };
     let shape: Vec<usize> = axis.map(|_| quantizers.len()).into_iter().collect();
     let zero_points: Vec<i32> = quantizers.iter().map(Uniform::zero_point).collect();
     let scales: Vec<f32> = quantizers.iter().map(Uniform::scale).collect();
     let codes = codes_tensor(&codes, format, element, tensor.shape().to_vec());
     let codes = patch.constant(graph, &format!("{name}_quantized"), codes);
-    let scale = patch.constant(graph, &format!("{name}_scale"), Tensor::new(shape.clone(), scales));
+    let scale = patch.constant(graph, &format!("{name}_scale"), scale_tensor(scale_type, shape.clone(), scales));
     let zero_point = codes_tensor(&zero_points, format, element, shape);
     let zero_point = patch.constant(graph, &format!("{name}_zero_point"), zero_point);
     let attributes = axis.map(|axis| Attribute::int("axis", axis as i64)).into_iter().collect();

@@ -36,7 +36,7 @@
 use std::collections::BTreeMap;
 
 use onnxq_ir::ops::{LayerNorm, Linear, is_last_axis};
-use onnxq_ir::{Graph, OpId, Patch, Tensor, ValueId};
+use onnxq_ir::{ElementType, Graph, OpId, Patch, Tensor, ValueId};
 use onnxq_numerics::{ChannelHistogram, ChannelMinMax, Histogram, IntFormat, MinMax, Range, Uniform, search};
 use onnxq_plan::{Carry, ChannelAxis, Fact, Granularity, Needs, Plan, Quantizer, Scheme, Site, Statistic};
 use serde::{Deserialize, Serialize};
@@ -132,6 +132,8 @@ const HEADROOM: f64 = 4.0;
 struct NormSite {
     op: OpId,
     output: ValueId,
+    /// The type of gamma and beta.
+    element: ElementType,
     gamma: Vec<f32>,
     beta: Option<Vec<f32>>,
     readers: Vec<Reader>,
@@ -196,7 +198,7 @@ impl NormSite {
             return Err("axes: it does not normalize just the last axis".into());
         }
         let constant = |value: ValueId| {
-            let tensor = graph.constant(value).and_then(Tensor::to_f32);
+            let tensor = graph.constant(value).and_then(Tensor::floats);
             tensor
                 .map(std::borrow::Cow::into_owned)
                 .ok_or_else(|| format!("not-constant: `{}` is computed", graph.value(value).name()))
@@ -231,7 +233,8 @@ impl NormSite {
                 "few-rows: calibration showed {rows} values of each channel, {FEWEST_ROWS} are needed"
             ));
         }
-        Ok(Self { op: norm.op, output: norm.output, gamma, beta, readers, format, channels })
+        let element = graph.constant(norm.scale).map_or(ElementType::F32, Tensor::element);
+        Ok(Self { op: norm.op, output: norm.output, element, gamma, beta, readers, format, channels })
     }
 
     /// What the search finds for each channel.
@@ -266,8 +269,9 @@ impl NormSite {
 
     fn rewrite(&self, graph: &Graph, grid: &Grid) -> Patch {
         let mut patch = Patch::new(graph, "repq", self.op);
+        let element = self.element;
         let gamma = zip(&self.gamma, &grid.ratio, |gamma, r| gamma / r);
-        patch.set_constant_for(graph, self.op, LayerNorm::SCALE, vector(gamma));
+        patch.set_constant_for(graph, self.op, LayerNorm::SCALE, vector(element, gamma));
         let beta = self.beta.clone().unwrap_or_else(|| vec![0.0; self.gamma.len()]);
         let beta: Vec<f32> = beta
             .iter()
@@ -275,10 +279,10 @@ impl NormSite {
             .map(|(&beta, (r, m))| (f64::from(beta) / r - m) as f32)
             .collect();
         if self.beta.is_some() {
-            patch.set_constant_for(graph, self.op, LayerNorm::BIAS, vector(beta));
+            patch.set_constant_for(graph, self.op, LayerNorm::BIAS, vector(element, beta));
         } else {
             let hint = format!("{}_beta", graph.value(self.output).name());
-            let beta = patch.constant(graph, &hint, vector(beta));
+            let beta = patch.constant(graph, &hint, vector(element, beta));
             patch.set_input(self.op, LayerNorm::BIAS, Some(beta));
         }
         for reader in &self.readers {
@@ -299,7 +303,7 @@ impl NormSite {
 fn repair(graph: &Graph, patch: &mut Patch, op: OpId, grid: &Grid) {
     let linear = Linear::at(graph, op).expect("a linear reader");
     let tensor = graph.constant(linear.weight).expect("a constant weight");
-    let old = tensor.to_f32().expect("a float weight");
+    let old = tensor.floats().expect("a float weight");
     let shape = tensor.shape().to_vec();
     let outputs = if linear.trans_b { shape[0] } else { shape[1] };
     let channels = grid.ratio.len();
@@ -313,20 +317,20 @@ fn repair(graph: &Graph, patch: &mut Patch, op: OpId, grid: &Grid) {
         weight.push(scaled as f32);
         moved[output] += grid.shift[input] * scaled;
     }
-    patch.set_constant_for(graph, op, Linear::WEIGHT, Tensor::new(shape, weight));
+    patch.set_constant_for(graph, op, Linear::WEIGHT, tensor.with_floats(shape, weight).expect("a float weight"));
     match linear.bias {
         Some(bias) => {
             let old = graph.constant(bias).expect("a constant bias");
-            let values = old.to_f32().expect("a float bias");
+            let values = old.floats().expect("a float bias");
             let bias: Vec<f32> = moved
                 .iter()
                 .enumerate()
                 .map(|(i, m)| (f64::from(values[if values.len() == 1 { 0 } else { i }]) + m) as f32)
                 .collect();
-            patch.set_constant_for(graph, op, Linear::BIAS, vector(bias));
+            patch.set_constant_for(graph, op, Linear::BIAS, vector(tensor.element(), bias));
         }
         None => {
-            let bias = vector(moved.iter().map(|&m| m as f32).collect());
+            let bias = vector(tensor.element(), moved.iter().map(|&m| m as f32).collect());
             let hint = format!("{}_bias", graph.value(linear.output).name());
             let bias = patch.constant(graph, &hint, bias);
             patch.set_input(op, Linear::BIAS, Some(bias));
@@ -405,8 +409,8 @@ fn spread(channels: &[Seen]) -> f64 {
     }
 }
 
-fn vector(elements: Vec<f32>) -> Tensor {
-    Tensor::new(vec![elements.len()], elements)
+fn vector(element: ElementType, elements: Vec<f32>) -> Tensor {
+    Tensor::of_floats(element, vec![elements.len()], elements).expect("a type of floats")
 }
 
 fn zip(a: &[f32], b: &[f64], f: impl Fn(f64, f64) -> f64) -> Vec<f32> {

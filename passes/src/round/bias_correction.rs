@@ -209,6 +209,7 @@ enum ChannelsOn {
     Last,
 }
 
+const WEIGHT: usize = 1;
 const BIAS: usize = 2;
 
 impl Layer {
@@ -233,7 +234,7 @@ impl Layer {
             };
             return may.then_some(Ok(Self { op, output, channels, bias: None }));
         };
-        let elements = graph.constant(value).and_then(Tensor::view::<f32>);
+        let elements = graph.constant(value).and_then(Tensor::floats);
         Some(match elements {
             Some(bias) => Ok(Self { op, output, channels, bias: Some(bias.to_vec()) }),
             None => Err(format!("not-constant: `{}` is computed or of another type", graph.value(value).name())),
@@ -317,7 +318,8 @@ fn with_biases(model: &Model, layers: &[Layer], biases: &Biases) -> Result<Model
 }
 
 fn set_bias(graph: &Graph, patch: &mut Patch, layer: &Layer, bias: &[f32]) {
-    let tensor = Tensor::new(vec![bias.len()], bias.to_vec());
+    let weight = graph.input(layer.op, WEIGHT).and_then(|value| graph.constant(value)).expect("a layer has a weight");
+    let tensor = weight.with_floats(vec![bias.len()], bias.to_vec()).expect("a weight of floats");
     if layer.bias.is_some() {
         patch.set_constant_for(graph, layer.op, BIAS, tensor);
     } else {

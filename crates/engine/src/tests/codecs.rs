@@ -43,6 +43,28 @@ fn a_round_trip_is_the_uniform_quantizer() {
     }
 }
 
+/// Computed in float32 from the scale as it is rounded; the type stays that of the scale.
+#[test]
+fn scales_of_float16_are_taken_as_they_are() {
+    let scale = half::f16::from_f32(0.0235);
+    let data = noise(5, 300);
+    let mut sketch = Sketch::new(19);
+    let x = sketch.input("x", ElementType::F16, vec![onnxq_ir::Dim::Known(300)]);
+    let s = sketch.constant("s", Tensor::scalar(scale));
+    let z = sketch.constant("z", Tensor::scalar(131u8));
+    let (_, codes) = sketch.op(quantize(vec![]), &[x, s, z], "codes");
+    let (_, y) = sketch.op(dequantize(vec![]), &[codes, s, z], "y");
+    let model = sketch.model();
+    let halves: Vec<half::f16> = data.iter().map(|&x| half::f16::from_f32(x)).collect();
+    let mut expected: Vec<f32> = halves.iter().map(|x| x.to_f32()).collect();
+    let seen = run(&model, &[y], vec![(x, Tensor::new(vec![300], halves))]);
+    Uniform::new(IntFormat::U8, scale.to_f32(), 131).unwrap().fake(&mut expected);
+    assert_eq!(seen[0].floats, expected);
+    let inferred = Tract.infer(&model).unwrap();
+    let known = inferred.iter().find(|known| known.value == y).unwrap();
+    assert_eq!(known.tensor_type.element, ElementType::F16);
+}
+
 /// int8 on one side, uint8 on the other, a table operator between: tract alone gets this wrong or fails.
 #[test]
 fn mixed_chains_and_clips_on_codes_run() {

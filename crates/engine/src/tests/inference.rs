@@ -67,6 +67,27 @@ fn open_sizes_may_be_any_number() {
     assert_eq!(find(known).expect("typed").constant.and_then(|it| it.to_i64()), Some(vec![0]));
 }
 
+/// tract has no bfloat16: its types are learnt under another name, its constants in float32.
+#[test]
+fn bfloat16_is_a_type() {
+    let mut sketch = Sketch::new(17);
+    let x = sketch.input("x", ElementType::BF16, vec![symbol("N"), Dim::Known(2)]);
+    let number = half::bf16::from_f32(1e30);
+    let w = sketch.constant("w", Tensor::new(vec![2], vec![number; 2]));
+    let (_, y) = sketch.plain("Mul", &[x, w], "y");
+    let to_float = || Op::new("", "Cast", vec![Attribute::int("to", 1)]);
+    let (_, wide) = sketch.op(to_float(), &[y], "wide");
+    let (_, known) = sketch.op(to_float(), &[w], "known");
+    let (_, turned) = sketch.plain("Neg", &[w], "turned");
+    let find = infer(&sketch.model());
+    assert_eq!(find(y).unwrap().tensor_type.to_string(), "bfloat16[N, 2]");
+    assert_eq!(find(wide).unwrap().tensor_type.to_string(), "float[N, 2]");
+    assert!(find(y).unwrap().constant.is_none());
+    // Beyond the range of float16.
+    assert_eq!(find(known).unwrap().constant, Some(Tensor::new(vec![2], vec![number.to_f32(); 2])));
+    assert_eq!(find(turned).unwrap().constant, Some(Tensor::new(vec![2], vec![-number; 2])));
+}
+
 #[test]
 fn equal_names_are_equal_sizes_and_unknown_ones_are_not() {
     let mut sketch = Sketch::new(17);

@@ -12,13 +12,8 @@ use super::without::own;
 /// The plan with all activations that these operators read or write as codes in `format`, over the same ranges.
 ///
 /// What shares a quantizer still does. The bias of an operator whose input becomes finer has no scale any more.
-pub(crate) fn widened(
-    graph: &Graph,
-    plan: &Plan,
-    ops: &BTreeSet<OpId>,
-    (target, format): (&Target, IntFormat),
-) -> Plan {
-    let mut wide = plan.clone();
+pub(crate) fn finer(graph: &Graph, plan: &Plan, ops: &BTreeSet<OpId>, (target, format): (&Target, IntFormat)) -> Plan {
+    let mut fine = plan.clone();
     for value in sharing(plan, touched(graph, plan, ops)) {
         let readers = graph.readers(value).into_iter().filter_map(|reader| match reader.slot {
             Slot::Input(slot) => Some((reader.op, slot)),
@@ -26,24 +21,24 @@ pub(crate) fn widened(
         });
         for (op, slot) in readers {
             let site = Site::Operand { op, slot };
-            if let Some(entry) = plan.get(site).and_then(|entry| finer(entry.clone(), format)) {
-                wide.insert(site, entry);
+            if let Some(entry) = plan.get(site).and_then(|entry| recoded(entry.clone(), format)) {
+                fine.insert(site, entry);
             }
             let bias = Candidate::at(graph, op).and_then(|candidate| candidate.bias).filter(|_| slot == 0);
             let bias = bias.map(|slot| Site::Operand { op, slot });
-            if let Some(bias) = bias.filter(|&bias| wide.get(bias).is_some()) {
-                wide.want(bias, Scheme::Bias);
+            if let Some(bias) = bias.filter(|&bias| fine.get(bias).is_some()) {
+                fine.want(bias, Scheme::Bias);
             }
         }
         // What shares a quantizer keeps saying so, and has the scheme of its source.
-        if let Some(entry) = own(plan, value).and_then(|entry| finer(entry, format)) {
+        if let Some(entry) = own(plan, value).and_then(|entry| recoded(entry, format)) {
             let site = Site::Output(value);
             let scheme = plan.get(site).map(|known| known.scheme).filter(|known| matches!(known, Scheme::Shared(_)));
             let quantizer = fixed(plan, target, value, format).or(entry.quantizer);
-            wide.insert(site, Entry { scheme: scheme.unwrap_or(entry.scheme), quantizer });
+            fine.insert(site, Entry { scheme: scheme.unwrap_or(entry.scheme), quantizer });
         }
     }
-    wide
+    fine
 }
 
 /// The quantizer that the runtime sets itself for what the writer of a value writes.
@@ -80,7 +75,7 @@ fn sharing(plan: &Plan, mut values: BTreeSet<ValueId>) -> BTreeSet<ValueId> {
 }
 
 /// The same with codes in `format`; none where it is not uniform.
-fn finer(entry: Entry, format: IntFormat) -> Option<Entry> {
+fn recoded(entry: Entry, format: IntFormat) -> Option<Entry> {
     match (entry.scheme, entry.quantizer) {
         (Scheme::Uniform { symmetry, granularity, .. }, Some(Quantizer::Tensor(own))) => Some(Entry {
             scheme: Scheme::Uniform { format, symmetry, granularity },
