@@ -19,6 +19,7 @@ pub mod recipe;
 pub mod refuse;
 pub mod report;
 pub mod samples;
+pub mod seconds;
 pub mod statistics;
 pub mod synthesize;
 pub mod target;

@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 use onnxq_engine::Tract;
 use onnxq_ir::text::{Weights, print};
 use onnxq_ir::{Graph, Model, Tensor, ValueId};
-use onnxq_plan::{Bits, EngineError, Facts, HeldOut, Needs, Plan, Quantizer, Request, Sample, Target, Trials};
+use onnxq_plan::{Bits, EngineError, Facts, HeldOut, Memory, Needs, Plan, Quantizer, Request, Sample, Target, Trials};
 
 use super::{Fixture, Out, compare, difference, inputs, said, show, sound};
 use crate::pass::{Context, Outcome, Pass, PassError, Promise, Settings, View};
@@ -88,7 +88,8 @@ impl Scene {
         let tried: Vec<Sample> = (TRIED..TRIED + 4).map(|seed| sample(model, seed)).collect();
         let outputs = float.graph.outputs().iter().map(|output| float.graph.value(output.value).name().to_owned());
         let fitted: Vec<Sample> = (0..self.samples).map(|seed| sample(model, seed)).collect();
-        let held_out = HeldOut::new(&Tract, &float, outputs.collect(), &tried, 1, || ()).with_fitted(&fitted);
+        let memory = Memory::default();
+        let held_out = HeldOut::new(&Tract, &float, outputs.collect(), &tried, &memory, 1, || ()).with_fitted(&fitted);
         let trials = pass.judges().then_some(&held_out as &dyn Trials);
         let mut cx = self.context().with_trials(trials);
         pass.run(&mut cx)?;
