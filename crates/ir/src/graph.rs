@@ -556,6 +556,21 @@ impl Graph {
         self.outputs = outputs.iter().map(declare).collect();
     }
 
+    /// Makes these values inputs of the graph: whoever wrote them writes them no more.
+    pub fn cut(&mut self, values: &[ValueId]) {
+        self.revision.end();
+        for &value in values {
+            let writers: Vec<_> = self.vertices.edges_directed(value.0, Incoming).map(|edge| edge.id()).collect();
+            for edge in writers {
+                self.vertices.remove_edge(edge);
+            }
+            let slot = self.value_mut(value);
+            slot.origin = Origin::Input(None);
+            let value_type = slot.value_type.clone();
+            self.inputs.push(Declared { value, value_type, carried: Carried::default() });
+        }
+    }
+
     /// Learns the type of a value, as inference found it; what the file declares is written as it stands.
     pub fn set_type(&mut self, value: ValueId, tensor_type: TensorType) {
         self.value_mut(value).value_type = ValueType::Tensor(tensor_type);

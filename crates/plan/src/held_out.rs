@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use onnxq_ir::{Graph, Model, Revision, ValueId};
 
+use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::evaluator::{EngineError, Evaluator, Request, Sample, Shown, each_sample};
 use crate::float_outputs::{FloatOutputs, Watch};
 use crate::plan::{Plan, Quantizer};
@@ -34,6 +35,7 @@ pub struct Memory {
     grids: RefCell<KnownGrids>,
     /// The last ones on all samples.
     outcomes: RefCell<Vec<Outcome>>,
+    checkpoints: RefCell<Option<Checkpoints>>,
 }
 
 impl Memory {
@@ -171,16 +173,33 @@ impl<'a> HeldOut<'a> {
         }
     }
 
+    /// The deviation of every watched value under a plan on the first samples, in their order. On a part of the samples
+    /// plans of a part of the operators are tried: those begin where float values were kept.
+    fn run_few(&self, model: &Model, plan: &Plan, samples: usize) -> Result<Vec<Vec<Deviation>>, EngineError> {
+        let mut checkpoints = self.memory.checkpoints.borrow_mut();
+        let known = match checkpoints.take().filter(|known| known.are_of(model, samples)) {
+            Some(known) => known,
+            None => {
+                let watched: Vec<ValueId> = self.watched_in(&model.graph).into_keys().collect();
+                Checkpoints::new(self.evaluator, model, &watched, &self.samples[..samples])?
+            }
+        };
+        match checkpoints.insert(known).before(&model.graph, plan) {
+            Some(Checkpoint { model, samples, .. }) => self.run_plan(model, plan, samples),
+            None => self.run_plan(model, plan, &self.samples[..samples]),
+        }
+    }
+
     /// The deviation of every watched value under a plan, in the order of the samples.
-    fn run_plan(&self, model: &Model, plan: &Plan, samples: usize) -> Result<Vec<Vec<Deviation>>, EngineError> {
+    fn run_plan(&self, model: &Model, plan: &Plan, samples: &[Sample]) -> Result<Vec<Vec<Deviation>>, EngineError> {
         let names = self.watched_in(&model.graph);
         let taps: Vec<ValueId> = names.keys().copied().collect();
         let places: BTreeMap<ValueId, usize> = taps.iter().copied().zip(0..).collect();
         let session = self.evaluator.prepare(&Request { model, plan: Some(plan), taps: &taps })?;
         let float = &*self.memory.float.borrow();
         let threads = each_sample(
-            self.samples.iter().take(samples).cloned().map(Ok),
-            self.threads.min(samples),
+            samples.iter().cloned().map(Ok),
+            self.threads.min(samples.len()),
             || (session.runner(), Vec::new()),
             |(runner, seen), sample| {
                 let mut own = vec![Deviation::default(); taps.len()];
@@ -231,7 +250,9 @@ impl Trials for HeldOut<'_> {
         }
         self.know_float()?;
         let mut outputs = vec![Deviation::default(); self.watched_in(&model.graph).len()];
-        for own in self.run_plan(model, plan, samples)? {
+        let seen =
+            if is_whole { self.run_plan(model, plan, self.samples)? } else { self.run_few(model, plan, samples)? };
+        for own in seen {
             outputs.iter_mut().zip(own).for_each(|(sum, own)| sum.add(own));
         }
         if is_whole {

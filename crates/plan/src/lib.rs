@@ -1,5 +1,6 @@
 //! What is to become of a graph, and what is known about it. Knows no engine, no file and no method.
 
+mod checkpoint;
 pub mod described;
 pub mod evaluator;
 pub mod facts;
