@@ -701,4 +701,22 @@ mod tests {
         assert_eq!(graph.outputs().iter().map(|output| output.value).collect::<Vec<_>>(), [parts[1], product]);
         assert_eq!(graph.initializers(), [w]);
     }
+
+    #[test]
+    fn behind_a_cut_the_graph_is_as_before() {
+        let mut scene = Scene::new(17);
+        let x = scene.input("x");
+        let (_, a) = scene.op(Op::new("", "Neg", vec![]).named("neg"), &[x], "a");
+        let (_, b) = scene.op(Op::new("", "Abs", vec![]).named("abs"), &[a], "b");
+        let mut graph = scene.finish();
+        let before = graph.revision().clone();
+        graph.cut(&[a]);
+        assert_ne!(*graph.revision(), before);
+        assert_eq!(graph.producer(a), None);
+        assert_eq!(graph.inputs().iter().map(|input| input.value).collect::<Vec<_>>(), [x, a]);
+        graph.restrict(&[b]);
+        assert_eq!(verify(&graph), []);
+        assert_eq!(listing(&graph), ["abs: b = Abs(a)"]);
+        assert_eq!(graph.inputs().iter().map(|input| input.value).collect::<Vec<_>>(), [a]);
+    }
 }
