@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """CPU seconds and peak memory of whole processes: onnxq beside onnxruntime's quantize_static, on the same work in one run.
 
-    target/venv/bin/python benches/peers.py [--runs N] [--model MODEL.onnx --calib CALIB.npz]
+    target/venv/bin/python benches/peers.py [--runs N] [--model MODEL.onnx --calib CALIB.npz] [--onnxsim PROGRAM]
 
 Needs `cargo build --release -p onnxq` and the environment that `.ci/run` makes. Runs alternate; medians are printed, and
 ratios of medians. onnxruntime's process is what its documentation shows: import, quant_pre_process, quantize_static
-(QDQ, u8 activations, s8 weights per channel), one sample a call.
+(QDQ, u8 activations, s8 weights per channel), one sample a call. With `--onnxsim` (the program of that package, in an
+environment of its own) runs on 32 samples are compared with what simplifying the model costs.
 """
 import argparse
 import os
@@ -71,6 +72,7 @@ def main():
     parser.add_argument("--model", default=str(HERE / "testdata/models/deit_fmnist.onnx"))
     parser.add_argument("--calib", default=str(HERE / "testdata/models/calib.npz"))
     parser.add_argument("--samples", type=int, default=256)
+    parser.add_argument("--onnxsim", help="the program of the package onnxsim")
     options = parser.parse_args()
     onnxq = str(HERE / "target/release/onnxq")
     if not os.path.exists(onnxq):
@@ -88,7 +90,11 @@ def main():
             "onnxq percentile": [*ours, *plain, "--samples", samples, "--calibrator", "percentile"],
             "onnxruntime percentile": [*peer, "Percentile", samples, folder],
             "onnxq minmax, 32 samples": [*ours, *plain, "--samples", "32", "--calibrator", "minmax"],
+            "onnxq, 32 samples": [*ours, "--samples", "32"],
+            "onnxq, 8 samples": [*ours, "--samples", "8"],
         }
+        if options.onnxsim:
+            jobs["onnxsim"] = [options.onnxsim, options.model, f"{folder}/simplified.onnx"]
         seen = {name: [] for name in jobs}
         for _ in range(options.runs):
             for name, command in jobs.items():
@@ -100,8 +106,13 @@ def main():
     for method in ("minmax", "percentile"):
         (a, b), (c, d) = median[f"onnxq {method}"], median[f"onnxruntime {method}"]
         print(f"  {method}: {a / c:.3f} of its CPU seconds, {b / d:.3f} of its memory")
-    few, many = median["onnxq minmax, 32 samples"][1], median["onnxq minmax"][1]
-    print(f"  peak memory at {samples} samples is {many / few:.2f} times that at 32")
+    few, many = median["onnxq, 8 samples"][1], median["onnxq"][1]
+    print(f"  peak memory at {samples} samples is {many / few:.2f} times that at 8")
+    (a, b), default = median["onnxq minmax, 32 samples"], median["onnxq, 32 samples"][0]
+    print(f"  32 samples: the default takes {default / a:.2f} times the CPU seconds of minmax without trials")
+    if options.onnxsim:
+        c, d = median["onnxsim"]
+        print(f"  minmax without trials: {a / c:.2f} of onnxsim's CPU seconds, {b / d:.2f} of its memory")
 
 
 if __name__ == "__main__":

@@ -4,21 +4,25 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Instant;
 
 use onnxq_ir::ops::opset::{RANGE, convert};
-use onnxq_ir::{Model, Tensor, ValueId};
+use onnxq_ir::{Model, Revision, Tensor, ValueId};
 use onnxq_passes::{Context, Coverage, Outcome, PassError, Promise, Settings, View};
 use onnxq_plan::{
-    Declined, DescribedSite, EngineError, Evaluator, Facts, HeldOut, Needs, Plan, Request, Sample, Target, Trials,
+    Declined, DescribedSite, EngineError, Evaluator, Facts, FloatOutputs, HeldOut, Memory, Needs, Plan, Request,
+    Sample, Target, Trials, Watch,
 };
 
 use crate::bodies::{Around, Body};
 use crate::error::Error;
-use crate::measure::{Quality, compare};
+use crate::measure::{Pair, Quality, Reference, compare};
 use crate::outputs::Watched;
 use crate::progress::Progress;
 use crate::recipe::{Recipe, Step};
 use crate::samples::Samples;
+use crate::seconds::{Seconds, Timed, timed};
 use crate::statistics::{Kept, Lacking};
 
 /// Everything that a run depends on.
@@ -107,6 +111,8 @@ pub struct Done {
     pub samples: usize,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// How long it took; stages that are no part of the run have 0.
+    pub seconds: Seconds,
 }
 
 impl Done {
@@ -154,7 +160,9 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
     for (i, step) in steps.iter().enumerate() {
         run.gather(&steps[i..])?;
         if step.pass.lowers() {
+            let start = Instant::now();
             run.measured = run.measure()?;
+            run.seconds.measurement += start.elapsed().as_secs_f64();
             run.coverage = Coverage::of(&run.model.graph, &run.plan, &run.facts);
             run.described = run.plan.describe(&run.model.graph);
             run.simulated.get_or_insert_with(|| (run.model.clone(), run.plan.clone()));
@@ -181,6 +189,7 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
         measured: run.measured,
         samples,
         notes: run.notes,
+        seconds: run.seconds,
     })
 }
 
@@ -230,15 +239,21 @@ struct Run<'a> {
     held_out: Vec<Sample>,
     /// What such a pass looks at.
     fitted: Vec<Sample>,
+    /// What trials found out.
+    memory: Rc<Memory>,
+    /// What the model, in one state, makes of samples that the result is measured on.
+    kept_outputs: Option<(Revision, FloatOutputs)>,
     notes: Vec<String>,
+    seconds: Seconds,
 }
 
 impl<'a> Run<'a> {
     fn start(mut model: Model, job: &'a Job<'a>) -> Self {
         let mut constants = BTreeMap::new();
         let mut notes = Vec::new();
+        let mut seconds = Seconds::default();
         if !job.recipe.is_none() {
-            match job.evaluator.infer(&model) {
+            match timed(&mut seconds.inference, || job.evaluator.infer(&model)) {
                 Ok(inferred) => {
                     for known in inferred {
                         model.graph.set_type(known.value, known.tensor_type);
@@ -268,7 +283,10 @@ impl<'a> Run<'a> {
             corrected: false,
             held_out: Vec::new(),
             fitted: Vec::new(),
+            memory: Rc::default(),
+            kept_outputs: None,
             notes,
+            seconds,
         }
     }
 
@@ -318,11 +336,31 @@ impl<'a> Run<'a> {
         }
         let all = self.samples()?;
         let samples = if self.judged { all.split(TRIED_SAMPLES).0 } else { all };
-        let bar = self.job.progress.start("calibrating", samples.len());
-        let stream = samples.stream()?;
-        let threads = self.job.threads.min(samples.len());
-        self.facts.observe(self.job.evaluator, &self.model, &needs, stream, threads, || bar.advance())?;
+        let start = Instant::now();
+        self.observe(&needs, &samples)?;
+        self.seconds.observation += start.elapsed().as_secs_f64();
         self.job.kept.map_or(Ok(()), |kept| kept.record(&self.model, &needs, &self.facts))
+    }
+
+    /// Runs the model over samples. Where the result will be measured on the first of these, their outputs are kept.
+    fn observe(&mut self, needs: &Needs, samples: &Samples) -> Result<(), Error> {
+        let job = self.job;
+        let watch = if self.judged || job.evaluation.is_some() {
+            Watch::default()
+        } else {
+            let pairs = Watched::new(job.evaluator, &self.model, &self.model).pairs;
+            let values = pairs.into_iter().map(|pair| (pair.reference, pair.name)).collect();
+            Watch { values, samples: MEASURED_SAMPLES }
+        };
+        let bar = job.progress.start("calibrating", samples.len());
+        let threads = job.threads.min(samples.len());
+        let stream = samples.stream()?;
+        let outputs =
+            self.facts.observe_and_keep(job.evaluator, &self.model, (needs, &watch), stream, threads, || {
+                bar.advance();
+            })?;
+        self.kept_outputs = Some((self.model.graph.revision().clone(), outputs));
+        Ok(())
     }
 
     /// The values that the engine can compute.
@@ -373,14 +411,14 @@ impl<'a> Run<'a> {
             let bar = self.job.progress.start_open("trying plans");
             let watched = Watched::new(self.job.evaluator, float, &self.model);
             let names = watched.pairs.into_iter().map(|pair| pair.name).collect();
-            let threads = self.job.threads;
-            let held_out =
-                HeldOut::new(self.job.evaluator, float, names, &self.held_out, threads, move || bar.advance())
+            let (threads, memory) = (self.job.threads, Rc::clone(&self.memory));
+            let trials =
+                HeldOut::new(self.job.evaluator, float, names, &self.held_out, memory, threads, move || bar.advance())
                     .with_fitted(&self.fitted);
-            match &more {
-                Some(more) => held_out.with_more(more),
-                None => held_out,
-            }
+            Timed::new(match &more {
+                Some(more) => trials.with_more(more),
+                None => trials,
+            })
         });
         let reachable = self.reachable();
         let out_of_reach = self.model.graph.values().filter(|value| !reachable.contains(value)).collect();
@@ -394,8 +432,12 @@ impl<'a> Run<'a> {
         )
         .with_trials(held_out.as_ref().map(|held_out| held_out as &dyn Trials))
         .without(out_of_reach);
+        let start = Instant::now();
         step.pass.run(&mut cx)?;
         let outcome = cx.finish();
+        let tried = held_out.as_ref().map_or(0.0, Timed::seconds);
+        self.seconds.trials += tried;
+        self.seconds.passes += start.elapsed().as_secs_f64() - tried;
         self.notes.extend(outcome.notes.iter().cloned());
         self.records.push(Record { pass: step.info.name, promise: step.pass.promise(), outcome });
         Ok(())
@@ -454,12 +496,20 @@ impl<'a> Run<'a> {
         let (reference, other): (Vec<ValueId>, Vec<ValueId>) =
             watched.pairs.iter().map(|pair| (pair.reference, pair.other)).unzip();
         let evaluator = self.job.evaluator;
-        let float_session = evaluator.prepare(&Request { model: float, plan: None, taps: &reference })?;
+        let kept = self.take_outputs(float, &watched.pairs, &samples);
+        let float_session = match kept {
+            Some(_) => None,
+            None => Some(evaluator.prepare(&Request { model: float, plan: None, taps: &reference })?),
+        };
+        let reference = match (&kept, &float_session) {
+            (Some(outputs), _) => Reference::Kept(outputs),
+            (None, session) => Reference::Run(&**session.as_ref().expect("just prepared")),
+        };
         let request = Request { model: &self.model, plan: Some(&self.plan), taps: &other };
         let session = evaluator.prepare(&request)?;
         let bar = self.job.progress.start("measuring", samples.len());
         let quality = compare(
-            (&*float_session, &*session),
+            (reference, &*session),
             &watched.pairs,
             samples.stream()?,
             samples.labels(),
@@ -468,6 +518,17 @@ impl<'a> Run<'a> {
             || bar.advance(),
         )?;
         Ok(Measured::Quality { quality, on, stand_ins: watched.stand_ins })
+    }
+
+    /// What the float model makes of these samples, where that was seen before.
+    fn take_outputs(&mut self, float: &Model, pairs: &[Pair], samples: &Samples) -> Option<FloatOutputs> {
+        if self.job.evaluation.is_some() {
+            return None;
+        }
+        let observed = self.kept_outputs.take().filter(|(revision, _)| revision == float.graph.revision());
+        let mut outputs = observed.map_or_else(FloatOutputs::default, |(_, outputs)| outputs);
+        outputs.merge(self.memory.take_float_outputs());
+        outputs.cover(samples.numbers(), pairs.iter().map(|pair| pair.name.as_str())).then_some(outputs)
     }
 }
 

@@ -20,6 +20,7 @@ pub mod recipe;
 pub mod refuse;
 pub mod report;
 pub mod samples;
+pub mod seconds;
 pub mod statistics;
 pub mod synthesize;
 pub mod target;

@@ -2,10 +2,11 @@
 //!
 //! Sums are kept per sample and added in the order of the samples, so that the figures do not depend on threads.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use onnxq_ir::{Graph, ValueId};
-use onnxq_plan::{Deviation, EngineError, Runner, Sample, Session, each_sample};
+use onnxq_plan::{Deviation, EngineError, FloatOutputs, Runner, Sample, Session, each_sample};
 use serde::Serialize;
 
 use crate::samples::Labels;
@@ -86,18 +87,59 @@ struct Sums {
     right: Vec<(bool, bool)>,
 }
 
+/// Where the values of the reference come from.
+#[derive(Clone, Copy)]
+pub enum Reference<'a> {
+    /// It is run beside the other model.
+    Run(&'a dyn Session),
+    /// It was run before.
+    Kept(&'a FloatOutputs),
+}
+
 /// One thread's state: both models and what it saw.
 struct Bench<'a> {
-    reference: Box<dyn Runner + 'a>,
+    reference: Running<'a>,
     other: Box<dyn Runner + 'a>,
     seen: Vec<(usize, Vec<Option<Sums>>)>,
 }
 
-/// Runs both models over the samples and compares the pairs.
+/// The reference in one thread.
+enum Running<'a> {
+    Runner(Box<dyn Runner + 'a>),
+    Kept(&'a FloatOutputs),
+}
+
+impl<'a> Running<'a> {
+    fn of(reference: Reference<'a>) -> Self {
+        match reference {
+            Reference::Run(session) => Self::Runner(session.runner()),
+            Reference::Kept(outputs) => Self::Kept(outputs),
+        }
+    }
+
+    /// The elements of a sample's values, those of pairs at least.
+    fn elements(&mut self, pairs: &[Pair], sample: &Sample) -> Result<BTreeMap<ValueId, Cow<'a, [f32]>>, EngineError> {
+        let mut known = BTreeMap::new();
+        match self {
+            Self::Runner(runner) => runner.run(sample, &mut |shown| {
+                if let Some(elements) = shown.elements.floats() {
+                    known.insert(shown.value, Cow::Owned(elements.into_owned()));
+                }
+            })?,
+            Self::Kept(outputs) => {
+                let of = |pair: &Pair| Some((pair.reference, Cow::Borrowed(outputs.get(sample.index, &pair.name)?)));
+                known.extend(pairs.iter().filter_map(of));
+            }
+        }
+        Ok(known)
+    }
+}
+
+/// Runs the models over the samples and compares the pairs.
 ///
 /// The inputs of a sample are named by the reference's values; `translate` gives those of the other model.
 pub fn compare<E, I>(
-    (reference, other): (&dyn Session, &dyn Session),
+    (reference, other): (Reference<'_>, &dyn Session),
     pairs: &[Pair],
     samples: I,
     labels: Option<Labels<'_>>,
@@ -112,7 +154,7 @@ where
     let threads = each_sample(
         samples,
         threads,
-        || Bench { reference: reference.runner(), other: other.runner(), seen: Vec::new() },
+        || Bench { reference: Running::of(reference), other: other.runner(), seen: Vec::new() },
         |bench, sample| {
             let own = labels.map_or(&[][..], |labels| labels.of(sample.index));
             let sums = one_sample(bench, pairs, sample, translate, own)?;
@@ -134,12 +176,7 @@ fn one_sample(
     translate: &(dyn Fn(&Sample) -> Sample + Sync),
     labels: &[i64],
 ) -> Result<Vec<Option<Sums>>, EngineError> {
-    let mut kept: BTreeMap<ValueId, Vec<f32>> = BTreeMap::new();
-    bench.reference.run(sample, &mut |shown| {
-        if let Some(elements) = shown.elements.floats() {
-            kept.insert(shown.value, elements.into_owned());
-        }
-    })?;
+    let kept = bench.reference.elements(pairs, sample)?;
     let mut sums: Vec<Option<Sums>> = vec![None; pairs.len()];
     bench.other.run(&translate(sample), &mut |shown| {
         let Some(elements) = shown.elements.floats() else { return };

@@ -124,7 +124,13 @@ impl Samples {
 
     /// How many there are; at least one.
     pub fn len(&self) -> usize {
-        (self.skip..self.limit).filter(|&index| self.part.has(index)).count()
+        self.numbers().count()
+    }
+
+    /// Their numbers, ascending.
+    pub fn numbers(&self) -> impl Iterator<Item = usize> {
+        let part = self.part;
+        (self.skip..self.limit).filter(move |&index| part.has(index))
     }
 
     /// Never: data without samples are refused when they are opened.

@@ -10,6 +10,7 @@ mod runs;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use onnxq_ir::ops::Control;
 use onnxq_ir::ops::opset::convert;
@@ -303,7 +304,7 @@ impl Around<'_> {
             return Ok(None);
         }
         let bar = self.job.progress.start_open("trying bodies");
-        let trials = HeldOut::new(evaluator, self.float, names, &held_out, threads, || bar.advance());
+        let trials = HeldOut::new(evaluator, self.float, names, &held_out, Rc::default(), threads, || bar.advance());
         Ok(Some(worst_db(&trials.outputs(candidate, &Plan::default(), On::All)?)))
     }
 }

@@ -10,7 +10,7 @@ use super::args::CompareArgs;
 use super::quantize::{data_options, input_shapes, threads};
 use super::{note, say};
 use crate::error::Error;
-use crate::measure::{Quality, compare, output_pairs};
+use crate::measure::{Quality, Reference, compare, output_pairs};
 use crate::progress::{Progress as _, Silent, Terminal};
 use crate::report::{output_line, top1_line};
 use crate::samples::Samples;
@@ -74,8 +74,9 @@ fn measure(args: &CompareArgs) -> Result<Quality, Error> {
         if args.json { Silent.start("comparing", samples.len()) } else { Terminal.start("comparing", samples.len()) };
     let stream = samples.stream()?;
     let threads = threads(&args.data).min(samples.len());
-    let quality: Quality = compare((&*a, &*b), &pairs, stream, samples.labels(), threads, &translate, || bar.advance())
-        .map_err(readvise)?;
+    let models = (Reference::Run(&*a), &*b);
+    let quality: Quality =
+        compare(models, &pairs, stream, samples.labels(), threads, &translate, || bar.advance()).map_err(readvise)?;
     match pairs.iter().find(|pair| !quality.outputs.iter().any(|output| output.name == pair.name)) {
         Some(pair) => Err(Error::Option(format!("output `{}` has another size in the second model", pair.name))),
         None => Ok(quality),

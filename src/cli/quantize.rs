@@ -21,6 +21,7 @@ use crate::progress::{Progress, Silent, Terminal};
 use crate::recipe::Recipe;
 use crate::report::{Report, Sizes};
 use crate::samples::Samples;
+use crate::seconds::{Seconds, timed};
 use crate::statistics::{Kept, Lacking, Statistics};
 use crate::{refuse, synthesize, target};
 
@@ -40,7 +41,8 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     target.weight_format(bits).map_err(onnxq_passes::PassError::from)?;
     bits.activation.map(|bits| target.activation_format(bits)).transpose().map_err(onnxq_passes::PassError::from)?;
     places::check(args, input)?;
-    let mut model = onnx::read(input)?;
+    let mut reading = 0.0;
+    let mut model = timed(&mut reading, || onnx::read(input))?;
     if !recipe.is_none() {
         if let Some(reason) = refuse::reason(&model) {
             return Err(Error::NotYet { model: input.display().to_string(), reason });
@@ -55,16 +57,19 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let output = output.ok_or_else(|| Error::Option("give an output".to_owned()))?;
     let after = onnx::encoded_len(&done.model)?;
     let mut report = Report::new(input, output, &recipe, &target, &settings, &done, Sizes { before, after });
+    let mut seconds = Seconds { reading, ..done.seconds };
     if let Some(kernels) = &kernels {
-        let lint = Lint::of(&done.model, kernels, None);
+        let lint = timed(&mut seconds.lint, || Lint::of(&done.model, kernels, None));
         report.lint = Some(lint.outlook());
-        report.check = runtime.map(|runtime| check(&done.model, &lint, kernels, &runtime)).transpose()?;
+        let check = || runtime.map(|runtime| check(&done.model, &lint, kernels, &runtime)).transpose();
+        report.check = timed(&mut seconds.lint, check)?;
     }
+    report.seconds = seconds;
     if args.dry_run {
         return dry_run(args, &recipe, &done, report);
     }
     gate(args, &recipe, &done, &report)?;
-    write(args, &done.model, input, output)?;
+    timed(&mut report.seconds.writing, || write(args, &done.model, input, output))?;
     tell(args, &report);
     Ok(())
 }

@@ -16,6 +16,7 @@ use crate::driver::{Done, Measured, MeasuredOn};
 use crate::lint::{Check, Outlook};
 use crate::measure::Quality;
 use crate::recipe::Recipe;
+use crate::seconds::Seconds;
 
 /// Bytes of the model before and after, all weights included.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -155,6 +156,8 @@ pub struct Report {
     pub io: Vec<Port>,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// How long it took. All else is the same in every run.
+    pub seconds: Seconds,
     /// The plan, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanReport>,
@@ -189,6 +192,7 @@ impl Report {
             bodies: done.bodies.iter().map(body_report).collect(),
             io: done.plan.ports.clone(),
             notes: done.notes.clone(),
+            seconds: done.seconds,
             plan: None,
         }
     }

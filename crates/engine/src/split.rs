@@ -1,5 +1,6 @@
 //! Cuts a large model into pieces that are optimized one by one: tract's time for that grows with more than the square of
-//! the number of nodes (5,000 products in a row took it 25 s at every preparation; 0.23.9).
+//! the number of nodes (5,000 products in a row took it 25 s at every preparation, and a detector of 600 nodes as long as a
+//! run of it; 0.23.9).
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tract_onnx::prelude::{TractResult, TypedModel};
@@ -8,10 +9,10 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 /// Nodes, constants not counted, up to which a model stays whole.
-const WHOLE: usize = 1000;
+const WHOLE: usize = 200;
 
 /// Nodes of a piece.
-const PIECE: usize = 500;
+const PIECE: usize = 100;
 
 /// A part of a model.
 pub(crate) struct Piece {
@@ -63,9 +64,12 @@ pub(crate) fn split(model: TypedModel) -> TractResult<Vec<Piece>> {
     Ok(pieces)
 }
 
+/// Nodes up to which simplifying a model takes no time to speak of, where it is done once and in one piece.
+const SIMPLIFIED: usize = 1000;
+
 /// Whether tract's simplifications would take too long.
 pub(crate) fn is_large(model: &TypedModel) -> bool {
-    (0..model.nodes().len()).filter(|&node| is_computed(model, node)).count() > WHOLE
+    (0..model.nodes().len()).filter(|&node| is_computed(model, node)).count() > SIMPLIFIED
 }
 
 fn is_computed(model: &TypedModel, node: usize) -> bool {

@@ -8,6 +8,7 @@ use petgraph::visit::EdgeRef;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::op::{Op, OpId};
+use crate::revision::Revision;
 use crate::tensor::Tensor;
 use crate::types::{Carried, TensorType, ValueType};
 use crate::value::{Origin, Value, ValueId};
@@ -71,12 +72,18 @@ pub struct Graph {
     /// Names of bodies and of the graphs around, which a new value must not take.
     foreign_names: FxHashSet<String>,
     carried: Carried,
+    revision: Revision,
 }
 
 impl Graph {
     /// The graph's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The state that the graph is in: every edit ends it.
+    pub fn revision(&self) -> &Revision {
+        &self.revision
     }
 
     /// The version of ONNX's own operators that the graph is written in.
@@ -313,9 +320,10 @@ impl Graph {
     }
 }
 
-/// The primitive changes. Each keeps ids, names and edges in step; whether the result makes sense is for the verifier.
+/// The primitive changes. Each keeps ids, names and edges in step and ends the revision; whether the result makes sense is for the verifier.
 impl Graph {
     pub(crate) fn add_value(&mut self, value: Value) -> ValueId {
+        self.revision.end();
         let name = value.name.clone();
         let id = ValueId(self.vertices.add_node(Vertex::Value(Box::new(value))));
         if !name.is_empty() {
@@ -325,6 +333,7 @@ impl Graph {
     }
 
     pub(crate) fn add_op(&mut self, mut op: Op, inputs: &[Option<ValueId>], outputs: &[Option<ValueId>]) -> OpId {
+        self.revision.end();
         op.input_arity = inputs.len();
         op.output_arity = outputs.len();
         if !op.name.is_empty() {
@@ -346,6 +355,7 @@ impl Graph {
     }
 
     pub(crate) fn set_input(&mut self, op: OpId, slot: usize, value: Option<ValueId>) {
+        self.revision.end();
         let old = self
             .vertices
             .edges_directed(op.0, Incoming)
@@ -363,6 +373,7 @@ impl Graph {
 
     /// Makes `op` the only producer of `value`, in `slot`.
     pub(crate) fn set_output(&mut self, op: OpId, slot: usize, value: ValueId) {
+        self.revision.end();
         let stale: Vec<_> = self
             .vertices
             .edges_directed(value.0, Incoming)
@@ -391,6 +402,7 @@ impl Graph {
 
     /// Lets what the graph captures be other values of the graph around it; `None`, with some moved, where one has no other.
     pub(crate) fn recapture(&mut self, to: impl Fn(ValueId) -> Option<ValueId>) -> Option<()> {
+        self.revision.end();
         for index in self.vertices.node_indices().collect::<Vec<_>>() {
             if let Vertex::Value(value) = &mut self.vertices[index]
                 && let Origin::Captured(outer) = value.origin
@@ -403,6 +415,7 @@ impl Graph {
 
     /// Makes the capture edges of `op` what its bodies capture.
     pub(crate) fn sync_captures(&mut self, op: OpId) {
+        self.revision.end();
         let stale: Vec<_> = self
             .vertices
             .edges_directed(op.0, Incoming)
@@ -449,6 +462,7 @@ impl Graph {
 
     /// Removes the edges and leaves a tombstone: ids are never reused.
     fn bury(&mut self, index: NodeIndex<u32>) {
+        self.revision.end();
         let mut edges: Vec<_> = self.vertices.edges_directed(index, Incoming).map(|edge| edge.id()).collect();
         edges.extend(self.vertices.edges_directed(index, Outgoing).map(|edge| edge.id()));
         for edge in edges {
@@ -458,6 +472,7 @@ impl Graph {
     }
 
     pub(crate) fn op_mut(&mut self, id: OpId) -> &mut Op {
+        self.revision.end();
         match &mut self.vertices[id.0] {
             Vertex::Op(op) => op,
             Vertex::Value(_) | Vertex::Tombstone => panic!("{id:?} is no operator of this graph"),
@@ -465,6 +480,7 @@ impl Graph {
     }
 
     pub(crate) fn value_mut(&mut self, id: ValueId) -> &mut Value {
+        self.revision.end();
         match &mut self.vertices[id.0] {
             Vertex::Value(value) => value,
             Vertex::Op(_) | Vertex::Tombstone => panic!("{id:?} is no value of this graph"),
@@ -517,6 +533,7 @@ impl Graph {
     }
 
     pub(crate) fn add_initializer(&mut self, value: ValueId) {
+        self.revision.end();
         self.initializers.push(value);
     }
 
@@ -533,6 +550,7 @@ impl Graph {
 
     /// Keeps only what these values need, and makes them the graph's outputs.
     pub fn restrict(&mut self, outputs: &[ValueId]) {
+        self.revision.end();
         let mut needed = vec![false; self.id_bound()];
         let mut stack = outputs.to_vec();
         while let Some(value) = stack.pop() {
@@ -563,6 +581,25 @@ impl Graph {
         self.outputs = outputs.iter().map(declare).collect();
     }
 
+    /// Makes these values inputs of the graph: whoever wrote them writes them no more, and is gone if it writes nothing else.
+    pub fn cut(&mut self, values: &[ValueId]) {
+        self.revision.end();
+        for &value in values {
+            let writers: Vec<_> =
+                self.vertices.edges_directed(value.0, Incoming).map(|edge| (edge.id(), OpId(edge.source()))).collect();
+            for (edge, writer) in writers {
+                self.vertices.remove_edge(edge);
+                if self.outputs_of(writer).iter().all(Option::is_none) {
+                    self.remove_op(writer);
+                }
+            }
+            let slot = self.value_mut(value);
+            slot.origin = Origin::Input(None);
+            let value_type = slot.value_type.clone();
+            self.inputs.push(Declared { value, value_type, carried: Carried::default() });
+        }
+    }
+
     /// Learns the type of a value, as inference found it; what the file declares is written as it stands.
     pub fn set_type(&mut self, value: ValueId, tensor_type: TensorType) {
         self.value_mut(value).value_type = ValueType::Tensor(tensor_type);
@@ -570,6 +607,7 @@ impl Graph {
 
     /// Moves the graph and its bodies to another version of ONNX's own operators. Operators are not converted.
     pub fn set_opset(&mut self, opset: i64) {
+        self.revision.end();
         self.opset = opset;
         for op in self.op_ids().collect::<Vec<_>>() {
             for body in self.op_mut(op).bodies_mut() {
@@ -691,5 +729,23 @@ mod tests {
         assert_eq!(graph.inputs().iter().map(|input| input.value).collect::<Vec<_>>(), [x]);
         assert_eq!(graph.outputs().iter().map(|output| output.value).collect::<Vec<_>>(), [parts[1], product]);
         assert_eq!(graph.initializers(), [w]);
+    }
+
+    #[test]
+    fn behind_a_cut_the_graph_is_as_before() {
+        let mut scene = Scene::new(17);
+        let x = scene.input("x");
+        let (_, a) = scene.op(Op::new("", "Neg", vec![]).named("neg"), &[x], "a");
+        let (_, b) = scene.op(Op::new("", "Abs", vec![]).named("abs"), &[a], "b");
+        let mut graph = scene.finish();
+        let before = graph.revision().clone();
+        graph.cut(&[a]);
+        assert_ne!(*graph.revision(), before);
+        assert_eq!(graph.producer(a), None);
+        assert_eq!(graph.inputs().iter().map(|input| input.value).collect::<Vec<_>>(), [x, a]);
+        graph.restrict(&[b]);
+        assert_eq!(verify(&graph), []);
+        assert_eq!(listing(&graph), ["abs: b = Abs(a)"]);
+        assert_eq!(graph.inputs().iter().map(|input| input.value).collect::<Vec<_>>(), [a]);
     }
 }

@@ -11,6 +11,7 @@ use onnxq_numerics::{ChannelHistogram, ChannelMinMax, Histogram, LogHistogram, M
 use serde::{Deserialize, Serialize};
 
 use crate::evaluator::{Elements, EngineError, Evaluator, Request, Sample, Shown, sweep};
+use crate::float_outputs::{FloatOutputs, Watch};
 
 /// A statistic that can be gathered of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, Serialize)]
@@ -281,14 +282,40 @@ impl Facts {
         E: From<EngineError> + Send,
         I: Iterator<Item = Result<Sample, E>> + Send,
     {
-        let taps = needs.values();
+        self.observe_and_keep(evaluator, model, (needs, &Watch::default()), samples, threads, done).map(|_| ())
+    }
+
+    /// The same, and keeps elements of what is watched.
+    pub fn observe_and_keep<E, I>(
+        &mut self,
+        evaluator: &dyn Evaluator,
+        model: &Model,
+        (needs, watch): (&Needs, &Watch),
+        samples: I,
+        threads: usize,
+        done: impl Fn() + Sync,
+    ) -> Result<FloatOutputs, E>
+    where
+        E: From<EngineError> + Send,
+        I: Iterator<Item = Result<Sample, E>> + Send,
+    {
+        let mut taps = needs.values();
+        taps.extend(watch.values.keys());
+        taps.sort_unstable();
+        taps.dedup();
         let session = evaluator.prepare(&Request { model, plan: None, taps: &taps })?;
         let mut counted = 0;
         let samples = samples.inspect(|sample| counted += usize::from(sample.is_ok()));
-        let threads =
-            sweep(&*session, samples, threads, || Observers::new(needs), |all, _, shown| all.see(shown), done)?;
+        let new = || (Observers::new(needs), FloatOutputs::default());
+        let see = |(all, kept): &mut (Observers, FloatOutputs), sample: usize, shown: &Shown<'_>| {
+            all.see(shown);
+            watch.see(sample, shown, kept);
+        };
+        let threads = sweep(&*session, samples, threads, new, see, done)?;
         self.samples = counted;
-        for observers in threads {
+        let mut outputs = FloatOutputs::default();
+        for (observers, kept) in threads {
+            outputs.merge(kept);
             for ((value, statistic), fact) in observers.facts {
                 let version = model.graph.value(value).version();
                 match self.facts.get_mut(&(value, statistic)) {
@@ -299,7 +326,7 @@ impl Facts {
                 }
             }
         }
-        Ok(())
+        Ok(outputs)
     }
 }
 

@@ -1,15 +1,18 @@
 //! Trying plans out on a few samples that are kept in memory.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::sync::OnceLock;
 
-use onnxq_ir::{Graph, Model, ValueId};
+use onnxq_ir::{Graph, Model, Revision, ValueId};
 
-use crate::evaluator::{EngineError, Evaluator, Request, Sample, Session, Shown, each_sample, sweep};
-use crate::plan::Plan;
-use crate::trial::{Deviation, On, OutputDeviation, Trials, ruined_samples};
+use crate::checkpoint::{Checkpoint, Checkpoints};
+use crate::evaluator::{EngineError, Evaluator, Request, Sample, Shown, each_sample};
+use crate::float_outputs::{FloatOutputs, Watch};
+use crate::plan::{Plan, Quantizer};
+use crate::site::Site;
+use crate::trial::{Deviation, Grids, On, OutputDeviation, Trials, ruined_samples};
 
 /// Samples to judge plans on, and what the float model makes of them.
 pub struct HeldOut<'a> {
@@ -26,8 +29,7 @@ pub struct HeldOut<'a> {
     threads: usize,
     /// Called after every plan.
     tried: Rc<dyn Fn() + 'a>,
-    /// The float outputs, computed at first use.
-    reference: OnceLock<Reference>,
+    memory: Rc<Memory>,
 }
 
 /// Opens a pass over samples that are not kept in memory, always the same in the same order.
@@ -37,22 +39,75 @@ pub type MoreSamples<'a> =
 /// Of samples that a plan ruins, so many are kept in memory.
 const RUINED_SAMPLES: usize = 2;
 
-/// Elements of the watched values by name, sample by sample.
-type Reference = Vec<BTreeMap<String, Vec<f32>>>;
+/// What trials on the same samples found out, so that no pass asks again what another one did.
+#[derive(Default)]
+pub struct Memory {
+    float: RefCell<FloatOutputs>,
+    grids: RefCell<KnownGrids>,
+    /// The last ones on all samples.
+    outcomes: RefCell<Vec<Outcome>>,
+    checkpoints: RefCell<Option<Checkpoints>>,
+}
+
+impl Memory {
+    /// Gives away what the float model makes of the samples, as far as somebody asked.
+    pub fn take_float_outputs(&self) -> FloatOutputs {
+        self.float.take()
+    }
+}
+
+/// What grids make of the values of a model in one state.
+#[derive(Default)]
+struct KnownGrids {
+    revision: Option<Revision>,
+    by_value: BTreeMap<ValueId, Vec<(Quantizer, Deviation)>>,
+}
+
+impl KnownGrids {
+    /// Forgets what is known of another state.
+    fn stay_with(&mut self, revision: &Revision) {
+        if self.revision.as_ref() != Some(revision) {
+            *self = Self { revision: Some(revision.clone()), by_value: BTreeMap::new() };
+        }
+    }
+
+    fn get(&self, value: ValueId, quantizer: &Quantizer) -> Option<Deviation> {
+        let known = self.by_value.get(&value)?.iter().find(|(known, _)| known == quantizer)?;
+        Some(known.1)
+    }
+}
+
+/// A plan, and what came of it.
+struct Outcome {
+    revision: Revision,
+    quantizers: Vec<(Site, Quantizer)>,
+    outputs: Vec<OutputDeviation>,
+}
+
+impl Outcome {
+    fn is_of(&self, model: &Model, plan: &Plan) -> bool {
+        self.revision == *model.graph.revision()
+            && plan.quantizers().eq(self.quantizers.iter().map(|(site, quantizer)| (*site, quantizer)))
+    }
+}
+
+/// How many outcomes are remembered: a pass that begins where another one ended finds it among these.
+const OUTCOMES: usize = 4;
 
 impl<'a> HeldOut<'a> {
-    /// Samples for a model as it was before any method touched it, and the values whose deviation counts, by name.
+    /// Samples for a model as it was before any method touched it, and the values whose deviation counts, by name. The
+    /// memory is for these samples and this model.
     pub fn new(
         evaluator: &'a dyn Evaluator,
         float: &'a Model,
         watched: Vec<String>,
         samples: &'a [Sample],
+        memory: Rc<Memory>,
         threads: usize,
         tried: impl Fn() + 'a,
     ) -> Self {
         let (samples, tried) = (Cow::Borrowed(samples), Rc::new(tried));
-        let reference = OnceLock::new();
-        Self { evaluator, float, watched, samples, more: None, fitted: &[], threads, tried, reference }
+        Self { evaluator, float, watched, samples, more: None, fitted: &[], threads, tried, memory }
     }
 
     /// The same, with more samples among which those are looked for that a plan ruins.
@@ -74,42 +129,99 @@ impl<'a> HeldOut<'a> {
         self.watched.iter().filter_map(|name| Some((graph.find_value(name)?, name.as_str()))).collect()
     }
 
-    fn reference(&self) -> Result<&Reference, EngineError> {
-        if let Some(known) = self.reference.get() {
-            return Ok(known);
+    /// The watched values of the float model, where they are not all known.
+    fn unknown_outputs(&self) -> Watch {
+        let names = self.watched.iter().map(String::as_str);
+        if self.memory.float.borrow().cover(self.samples.iter().map(|sample| sample.index), names) {
+            return Watch::default();
         }
-        let names = self.watched_in(&self.float.graph);
-        let taps: Vec<ValueId> = names.keys().copied().collect();
-        let session = self.evaluator.prepare(&Request { model: self.float, plan: None, taps: &taps })?;
-        let mut kept: Reference = vec![BTreeMap::new(); self.samples.len()];
-        for (position, name, elements) in self.outputs_of(&*session)? {
-            kept[position].insert(names[&name].to_owned(), elements);
+        let values = self.watched_in(&self.float.graph);
+        Watch {
+            values: values.into_iter().map(|(value, name)| (value, name.to_owned())).collect(),
+            samples: usize::MAX,
         }
-        Ok(self.reference.get_or_init(|| kept))
     }
 
-    /// Position of the sample, value and elements of every tapped float value.
-    fn outputs_of(&self, session: &dyn Session) -> Result<Vec<(usize, ValueId, Vec<f32>)>, EngineError> {
-        let all: Vec<usize> = (0..self.samples.len()).collect();
-        let seen = sweep(
-            session,
-            self.numbered(&all),
-            self.threads.min(all.len()),
-            Vec::new,
-            |all: &mut Vec<_>, position, shown| {
-                if let Some(elements) = shown.elements.floats() {
-                    all.push((position, shown.value, elements.into_owned()));
-                }
+    /// Shows the float model to grids and to those who compare with it.
+    fn run_float(&self, model: &Model, grids: &Grids<'_>, watch: &Watch) -> Result<Vec<Seen>, EngineError> {
+        let mut taps: Vec<ValueId> = grids.keys().chain(watch.values.keys()).copied().collect();
+        taps.sort_unstable();
+        taps.dedup();
+        let session = self.evaluator.prepare(&Request { model, plan: None, taps: &taps })?;
+        let threads = each_sample(
+            self.samples.iter().cloned().map(Ok),
+            self.threads.min(self.samples.len()),
+            || (session.runner(), Vec::new()),
+            |(runner, all), sample| {
+                let mut seen = Seen { sample: sample.index, ..Seen::default() };
+                runner.run(sample, &mut |shown| seen.see(shown, grids, watch))?;
+                all.push(seen);
+                Ok::<(), EngineError>(())
             },
-            || (),
+            |(_, all)| all,
         )?;
-        Ok(seen.into_iter().flatten().collect())
+        let mut all: Vec<Seen> = threads.into_iter().flatten().collect();
+        all.sort_by_key(|seen| seen.sample);
+        Ok(all)
     }
 
-    /// The samples in these places, numbered by them.
-    fn numbered<'s>(&'s self, places: &'s [usize]) -> impl Iterator<Item = Result<Sample, EngineError>> + Send + 's {
-        let samples: &[Sample] = &self.samples;
-        places.iter().map(|&index| Ok(Sample { index, inputs: samples[index].inputs.clone() }))
+    /// Makes sure that the float outputs are known.
+    fn know_float(&self) -> Result<(), EngineError> {
+        let watch = self.unknown_outputs();
+        if watch.values.is_empty() {
+            return Ok(());
+        }
+        let seen = self.run_float(self.float, &Grids::new(), &watch)?;
+        self.remember(seen, &Grids::new());
+        Ok(())
+    }
+
+    fn remember(&self, seen: Vec<Seen>, grids: &Grids<'_>) {
+        let mut known = self.memory.grids.borrow_mut();
+        let mut sums: BTreeMap<ValueId, Vec<Deviation>> = BTreeMap::new();
+        for Seen { grids, outputs, .. } in seen {
+            self.memory.float.borrow_mut().merge(outputs);
+            for (value, own) in grids {
+                let sums = sums.entry(value).or_insert_with(|| vec![Deviation::default(); own.len()]);
+                sums.iter_mut().zip(own).for_each(|(sum, own)| sum.add(own));
+            }
+        }
+        for (value, sums) in sums {
+            let quantizers = grids[&value].iter().map(|&quantizer| quantizer.clone());
+            known.by_value.entry(value).or_default().extend(quantizers.zip(sums));
+        }
+    }
+
+    /// The deviation of every watched value under a plan on these of the samples, in the order of all. On a part of the
+    /// samples plans of a part of the operators are tried: those begin where float values were kept.
+    fn run_few(&self, model: &Model, plan: &Plan, samples: &[Sample]) -> Result<Vec<Vec<Deviation>>, EngineError> {
+        let mut checkpoints = self.memory.checkpoints.borrow_mut();
+        let known = match checkpoints.take().filter(|known| known.are_of(model, samples)) {
+            Some(known) => known,
+            None => {
+                let watched: Vec<ValueId> = self.watched_in(&model.graph).into_keys().collect();
+                Checkpoints::new(self.evaluator, model, &watched, samples)?
+            }
+        };
+        match checkpoints.insert(known).before(&model.graph, plan) {
+            Some(Checkpoint { model, samples, .. }) => self.run_plan(model, plan, samples),
+            None => self.run_plan(model, plan, samples),
+        }
+    }
+
+    /// Deviations of the outputs under a plan that was not tried before.
+    fn run(&self, model: &Model, plan: &Plan, on: On<'_>) -> Result<Vec<OutputDeviation>, EngineError> {
+        self.know_float()?;
+        let seen = match on {
+            On::All => self.run_plan(model, plan, &self.samples)?,
+            On::Places(places) => {
+                let samples: Vec<Sample> =
+                    places.iter().filter_map(|&place| self.samples.get(place)).cloned().collect();
+                self.run_few(model, plan, &samples)?
+            }
+        };
+        let of = |place: usize| OutputDeviation::new(seen.iter().map(|own| own[place]).collect());
+        Ok((0..self.watched_in(&model.graph).len()).map(of).collect())
     }
 
     /// Deviations of the outputs in samples that are seen once, float and planned.
@@ -152,24 +264,15 @@ impl<'a> HeldOut<'a> {
         Ok(planned.values().map(of).collect())
     }
 
-    fn places(&self, on: On<'_>) -> Vec<usize> {
-        match on {
-            On::All => (0..self.samples.len()).collect(),
-            On::Places(places) => places.iter().copied().filter(|&place| place < self.samples.len()).collect(),
-        }
-    }
-}
-
-impl Trials for HeldOut<'_> {
-    fn outputs(&self, model: &Model, plan: &Plan, on: On<'_>) -> Result<Vec<OutputDeviation>, EngineError> {
-        let samples = self.places(on);
-        let reference = self.reference()?;
+    /// The deviation of every watched value under a plan, in the order of the samples.
+    fn run_plan(&self, model: &Model, plan: &Plan, samples: &[Sample]) -> Result<Vec<Vec<Deviation>>, EngineError> {
         let names = self.watched_in(&model.graph);
         let taps: Vec<ValueId> = names.keys().copied().collect();
         let places: BTreeMap<ValueId, usize> = taps.iter().copied().zip(0..).collect();
         let session = self.evaluator.prepare(&Request { model, plan: Some(plan), taps: &taps })?;
+        let float = &*self.memory.float.borrow();
         let threads = each_sample(
-            self.numbered(&samples),
+            samples.iter().cloned().map(Ok),
             self.threads.min(samples.len()),
             || (session.runner(), Vec::new()),
             |(runner, seen), sample| {
@@ -178,7 +281,7 @@ impl Trials for HeldOut<'_> {
                     let (Some(&place), Some(elements)) = (places.get(&shown.value), shown.elements.floats()) else {
                         return;
                     };
-                    if let Some(float) = reference[sample.index].get(names[&shown.value]) {
+                    if let Some(float) = float.get(sample.index, names[&shown.value]) {
                         own[place] = Deviation::between(float, &elements);
                     }
                 })?;
@@ -190,14 +293,79 @@ impl Trials for HeldOut<'_> {
         let mut seen: Vec<(usize, Vec<Deviation>)> = threads.into_iter().flatten().collect();
         seen.sort_by_key(|(index, _)| *index);
         (self.tried)();
-        let of = |place: usize| OutputDeviation::new(seen.iter().map(|(_, own)| own[place]).collect());
-        Ok((0..taps.len()).map(of).collect())
+        Ok(seen.into_iter().map(|(_, own)| own).collect())
+    }
+}
+
+/// What one sample showed in float.
+#[derive(Default)]
+struct Seen {
+    sample: usize,
+    grids: BTreeMap<ValueId, Vec<Deviation>>,
+    outputs: FloatOutputs,
+}
+
+impl Seen {
+    fn see(&mut self, shown: &Shown<'_>, grids: &Grids<'_>, watch: &Watch) {
+        watch.see(self.sample, shown, &mut self.outputs);
+        if let (crate::Elements::F32(elements), Some(quantizers)) = (shown.elements, grids.get(&shown.value)) {
+            self.grids.insert(shown.value, Deviation::of_grids(quantizers, elements));
+        }
+    }
+}
+
+impl Trials for HeldOut<'_> {
+    fn outputs(&self, model: &Model, plan: &Plan, on: On<'_>) -> Result<Vec<OutputDeviation>, EngineError> {
+        if let On::Places(_) = on {
+            return self.run(model, plan, on);
+        }
+        let known =
+            |outcomes: &Vec<Outcome>| outcomes.iter().find(|it| it.is_of(model, plan)).map(|it| it.outputs.clone());
+        if let Some(outputs) = known(&self.memory.outcomes.borrow()) {
+            return Ok(outputs);
+        }
+        let outputs = self.run(model, plan, on)?;
+        let quantizers = plan.quantizers().map(|(site, quantizer)| (site, quantizer.clone())).collect();
+        let revision = model.graph.revision().clone();
+        let mut outcomes = self.memory.outcomes.borrow_mut();
+        outcomes.truncate(OUTCOMES - 1);
+        outcomes.insert(0, Outcome { revision, quantizers, outputs: outputs.clone() });
+        Ok(outputs)
     }
 
-    fn show(&self, model: &Model, taps: &[ValueId], see: &mut dyn FnMut(&Shown<'_>)) -> Result<(), EngineError> {
-        let session = self.evaluator.prepare(&Request { model, plan: None, taps })?;
+    fn grids(&self, model: &Model, grids: &Grids<'_>) -> Result<BTreeMap<ValueId, Vec<Deviation>>, EngineError> {
+        self.memory.grids.borrow_mut().stay_with(model.graph.revision());
+        let unknown: Grids<'_> = {
+            let known = self.memory.grids.borrow();
+            let unknown = |value: ValueId, quantizer: &Quantizer| known.get(value, quantizer).is_none();
+            let of = grids.iter().map(|(&value, own)| {
+                (value, own.iter().copied().filter(|quantizer| unknown(value, quantizer)).collect::<Vec<_>>())
+            });
+            of.filter(|(_, own)| !own.is_empty()).collect()
+        };
+        if !unknown.is_empty() {
+            let is_float = model.graph.revision() == self.float.graph.revision();
+            let watch = if is_float { self.unknown_outputs() } else { Watch::default() };
+            let seen = self.run_float(model, &unknown, &watch)?;
+            self.remember(seen, &unknown);
+        }
+        let known = self.memory.grids.borrow();
+        let of = |(&value, own): (&ValueId, &Vec<&Quantizer>)| {
+            Some((value, own.iter().map(|quantizer| known.get(value, quantizer)).collect::<Option<Vec<_>>>()?))
+        };
+        Ok(grids.iter().filter_map(of).collect())
+    }
+
+    fn show_fitted(
+        &self,
+        model: &Model,
+        plan: Option<&Plan>,
+        taps: &[ValueId],
+        see: &mut dyn FnMut(&Shown<'_>),
+    ) -> Result<(), EngineError> {
+        let session = self.evaluator.prepare(&Request { model, plan, taps })?;
         let mut runner = session.runner();
-        for sample in self.samples.iter() {
+        for sample in self.fitted {
             runner.run(sample, see)?;
         }
         Ok(())
@@ -222,22 +390,7 @@ impl Trials for HeldOut<'_> {
             fitted: self.fitted,
             threads: self.threads,
             tried: Rc::clone(&self.tried),
-            reference: OnceLock::new(),
+            memory: Rc::default(),
         })))
-    }
-
-    fn show_fitted(
-        &self,
-        model: &Model,
-        plan: Option<&Plan>,
-        taps: &[ValueId],
-        see: &mut dyn FnMut(&Shown<'_>),
-    ) -> Result<(), EngineError> {
-        let session = self.evaluator.prepare(&Request { model, plan, taps })?;
-        let mut runner = session.runner();
-        for sample in self.fitted {
-            runner.run(sample, see)?;
-        }
-        Ok(())
     }
 }

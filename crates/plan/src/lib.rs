@@ -1,9 +1,11 @@
 //! What is to become of a graph, and what is known about it. Knows no engine, no file and no method.
 
+mod checkpoint;
 pub mod described;
 pub mod evaluator;
 pub mod facts;
 pub mod fake;
+pub mod float_outputs;
 pub mod held_out;
 pub mod overlay;
 pub mod plan;
@@ -20,7 +22,8 @@ pub use evaluator::{
 };
 pub use facts::{Carry, ChannelAxis, Fact, Facts, Needs, Statistic};
 pub use fake::Misfit;
-pub use held_out::HeldOut;
+pub use float_outputs::{FloatOutputs, Watch};
+pub use held_out::{HeldOut, Memory};
 pub use onnxq_numerics::Uniform;
 pub use overlay::{Mark, Overlaid, OverlayError, overlay};
 pub use plan::{Declined, End, Entry, Granularity, Plan, Planned, Quantizer, Scheme};
@@ -28,4 +31,4 @@ pub use port::{Codes, Direction, Port, PortForm};
 pub use site::Site;
 pub use target::{BiasForm, Bits, OperatorKind, Placement, Target};
 pub use target_file::read_target;
-pub use trial::{Deviation, Trials};
+pub use trial::{Deviation, Grids, Trials};

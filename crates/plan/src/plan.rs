@@ -240,6 +240,11 @@ impl Plan {
         self.entries.iter().map(|(site, entry)| (*site, entry))
     }
 
+    /// The quantizers, by site in order.
+    pub fn quantizers(&self) -> impl Iterator<Item = (Site, &Quantizer)> {
+        self.entries().filter_map(|(site, entry)| Some((site, entry.quantizer.as_ref()?)))
+    }
+
     /// The sites that still lack a quantizer.
     pub fn unassigned(&self) -> Vec<(Site, Scheme)> {
         self.entries()

@@ -1,9 +1,14 @@
 //! Trying plans out: how far the model's outputs are from float under a plan, on samples that no range was fitted on.
 
+use std::collections::BTreeMap;
+
 use onnxq_ir::{Model, ValueId};
 
 use crate::evaluator::{EngineError, Shown};
-use crate::plan::Plan;
+use crate::plan::{Plan, Quantizer};
+
+/// Grids that values may get.
+pub type Grids<'a> = BTreeMap<ValueId, Vec<&'a Quantizer>>;
 
 /// Sums over the elements of a value and what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -23,6 +28,21 @@ impl Deviation {
         }
         let error = float.iter().zip(other).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
         Self { signal, error }
+    }
+
+    /// What each of these grids makes of the elements of an activation; quantizers of weights and biases make none.
+    pub fn of_grids(grids: &[&Quantizer], elements: &[f32]) -> Vec<Self> {
+        let signal = elements.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        let of = |grid: &&Quantizer| match grid {
+            Quantizer::Tensor(own) => Self { signal, error: own.squared_error(elements) },
+            Quantizer::Log(own) => {
+                let mut fake = elements.to_vec();
+                own.fake(&mut fake);
+                Self::between(elements, &fake)
+            }
+            Quantizer::Channels { .. } | Quantizer::Bias(_) => Self::default(),
+        };
+        grids.iter().map(of).collect()
     }
 
     /// Adds what was seen elsewhere.
@@ -114,8 +134,9 @@ pub trait Trials {
     /// Sites without a quantizer are float.
     fn outputs(&self, model: &Model, plan: &Plan, on: On<'_>) -> Result<Vec<OutputDeviation>, EngineError>;
 
-    /// Shows values of the float model, sample after sample.
-    fn show(&self, model: &Model, taps: &[ValueId], see: &mut dyn FnMut(&Shown<'_>)) -> Result<(), EngineError>;
+    /// What grids make of values of the float model, in the order in which they are given; nothing of values that are no
+    /// float32.
+    fn grids(&self, model: &Model, grids: &Grids<'_>) -> Result<BTreeMap<ValueId, Vec<Deviation>>, EngineError>;
 
     /// Shows values of the model under a plan, or in float, on a few samples that ranges were fitted on, sample after sample.
     /// Where none are kept, nothing is shown.

@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use onnxq_ir::ValueId;
 use onnxq_numerics::{IntFormat, Range, Symmetry};
 use onnxq_plan::trial::{On, worst_db};
-use onnxq_plan::{Deviation, Elements, Fact, Needs, Plan, Quantizer, Scheme, Site, Statistic, Trials};
+use onnxq_plan::{Fact, Grids, Needs, Plan, Quantizer, Scheme, Site, Statistic, Trials};
 use serde::{Deserialize, Serialize};
 
 use super::entropy::Entropy;
@@ -153,18 +153,12 @@ fn mixed(
         .filter_map(|(site, entry)| Some((site, site.value(cx.graph()).filter(|_| entry.quantizer.is_some())?)))
         .filter(|(_, value)| rivals.contains_key(value))
         .collect();
-    let taps: Vec<ValueId> = sites.iter().map(|(_, value)| *value).collect();
-    let mut sums: BTreeMap<ValueId, Vec<Deviation>> = BTreeMap::new();
-    let own: BTreeMap<ValueId, &Quantizer> =
-        sites.iter().filter_map(|&(site, value)| Some((value, cx.plan.quantizer(site)?))).collect();
-    trials.show(cx.model, &taps, &mut |shown| {
-        let (Elements::F32(elements), Some(own)) = (shown.elements, own.get(&shown.value)) else { return };
-        let all = std::iter::once(*own).chain(&rivals[&shown.value]);
-        let seen = sums.entry(shown.value).or_insert_with(|| vec![Deviation::default(); RIVALS.len() + 1]);
-        for (sum, quantizer) in seen.iter_mut().zip(all) {
-            sum.add(super::deviation::of(quantizer, elements));
-        }
-    })?;
+    let mut grids = Grids::new();
+    for &(site, value) in &sites {
+        let Some(own) = cx.plan.quantizer(site) else { continue };
+        grids.insert(value, std::iter::once(own).chain(&rivals[&value]).collect());
+    }
+    let sums = trials.grids(cx.model, &grids)?;
     let mut plan = cx.plan.clone();
     let mut counts = BTreeMap::new();
     let mut counted = std::collections::BTreeSet::new();

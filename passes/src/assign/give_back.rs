@@ -43,7 +43,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use onnxq_ir::{OpId, ValueId};
 use onnxq_numerics::IntFormat;
 use onnxq_plan::trial::{HARDER, On, OutputDeviation, worst_db, worst_samples};
-use onnxq_plan::{Deviation, Needs, OperatorKind, Plan, Quantizer, Site, Statistic, Trials};
+use onnxq_plan::{Deviation, Grids, Needs, OperatorKind, Plan, Quantizer, Site, Statistic, Trials};
 use serde::{Deserialize, Serialize};
 
 use super::finer::finer;
@@ -172,15 +172,17 @@ fn site_deviations(cx: &Context<'_>, trials: &dyn Trials) -> Result<Vec<(Site, D
             by_value.entry(value).or_default().push((site, quantizer));
         }
     }
-    let taps: Vec<ValueId> = by_value.keys().copied().collect();
-    let mut sums: BTreeMap<Site, Deviation> = BTreeMap::new();
-    trials.show(cx.model, &taps, &mut |shown| {
-        let onnxq_plan::Elements::F32(elements) = shown.elements else { return };
-        for (site, quantizer) in by_value.get(&shown.value).into_iter().flatten() {
-            sums.entry(*site).or_default().add(super::deviation::of(quantizer, elements));
-        }
-    })?;
-    Ok(sums.into_iter().collect())
+    let grids: Grids<'_> = by_value
+        .iter()
+        .map(|(&value, sites)| (value, sites.iter().map(|(_, quantizer)| *quantizer).collect()))
+        .collect();
+    let deviations = trials.grids(cx.model, &grids)?;
+    let of = |(value, own): (ValueId, Vec<Deviation>)| {
+        let sites = by_value[&value].iter().map(|(site, _)| *site);
+        sites.zip(own).collect::<Vec<_>>()
+    };
+    let all: BTreeMap<Site, Deviation> = deviations.into_iter().flat_map(of).collect();
+    Ok(all.into_iter().collect())
 }
 
 /// Gives back what costs the output most for what it saves.

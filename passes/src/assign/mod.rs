@@ -3,7 +3,6 @@
 pub(crate) mod auto;
 pub(crate) mod best_percentile;
 pub(crate) mod chain;
-pub(crate) mod deviation;
 pub(crate) mod entropy;
 pub(crate) mod finer;
 pub(crate) mod fit;

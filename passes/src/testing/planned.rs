@@ -14,6 +14,7 @@
 //! last ones are the processor's.
 
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 use onnxq_engine::Tract;
 use onnxq_ir::text::{Weights, print};
@@ -88,7 +89,8 @@ impl Scene {
         let tried: Vec<Sample> = (TRIED..TRIED + 4).map(|seed| sample(model, seed)).collect();
         let outputs = float.graph.outputs().iter().map(|output| float.graph.value(output.value).name().to_owned());
         let fitted: Vec<Sample> = (0..self.samples).map(|seed| sample(model, seed)).collect();
-        let held_out = HeldOut::new(&Tract, &float, outputs.collect(), &tried, 1, || ()).with_fitted(&fitted);
+        let held_out =
+            HeldOut::new(&Tract, &float, outputs.collect(), &tried, Rc::default(), 1, || ()).with_fitted(&fitted);
         let trials = pass.judges().then_some(&held_out as &dyn Trials);
         let mut cx = self.context().with_trials(trials);
         pass.run(&mut cx)?;

@@ -6,6 +6,7 @@ mod refusals;
 mod rewriting;
 mod runs;
 mod simulation;
+mod trials;
 
 use onnxq_ir::{
     Attribute, AttributeValue, Builder, Declared, Dim, ElementType, Graph, Model, Op, OpId, OpsetImport, Origin,

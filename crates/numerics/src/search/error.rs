@@ -23,6 +23,36 @@ pub(super) fn uniform_error(cells: &[Cell], quantizer: &Uniform) -> f64 {
     mean(cells.iter().copied(), |cell| steps.error(cell))
 }
 
+/// The same where it is less than `bound`; where it is not, infinity, most often without a look at all cells.
+pub(super) fn uniform_error_below(cells: &[Cell], quantizer: &Uniform, bound: f64) -> f64 {
+    const BLOCK: usize = 256;
+    let steps = Steps::of(quantizer);
+    let count = cells.iter().map(|cell| cell.count).sum::<u64>() as f64;
+    if count == 0.0 {
+        return 0.0;
+    }
+    // What is clipped at the upper end errs most, and would come last.
+    let clipped = cells.iter().rev().take_while(|cell| cell.low > steps.high * steps.scale);
+    let least: f64 = clipped.map(|cell| cell.count as f64 * steps.error(cell)).sum();
+    if least * (1.0 - ROUNDING) / count >= bound {
+        return f64::INFINITY;
+    }
+    let mut sum = 0.0;
+    for block in cells.chunks(BLOCK) {
+        for cell in block {
+            sum += cell.count as f64 * steps.error(cell);
+        }
+        // No cell takes anything away.
+        if sum / count >= bound {
+            return f64::INFINITY;
+        }
+    }
+    sum / count
+}
+
+/// More than sums over a histogram's cells in another order differ.
+const ROUNDING: f64 = 1e-9;
+
 /// The mean squared error of as many levels as `levels` from one end of the range to the other, wherever 0 lies: the
 /// zero point `round(-min / s)` need not be a code.
 pub(super) fn free_error(cells: &[Cell], range: Range, levels: usize) -> f64 {
@@ -126,6 +156,24 @@ mod tests {
         let step = f64::from(range.max() - range.min()) / 15.0;
         assert!((free / (step * step / 12.0) - 1.0).abs() < 0.1, "{free} for {}", step * step / 12.0);
         assert!(free < error(&there, &Uniform::fit(range, format, Symmetry::Affine)));
+    }
+
+    #[test]
+    fn a_bound_hides_what_is_not_below_it_and_nothing_else() {
+        let values = normal(3, 20_000);
+        let histogram = histogram(&values, TENSOR_BINS);
+        let cells: Vec<Cell> = histogram.cells().collect();
+        let full = histogram.range().unwrap();
+        for factors in [(1.0, 1.0), (0.7, 0.7), (1.0, 0.2), (0.2, 1.0), (0.05, 0.05)] {
+            let range = full.scaled(factors.0, factors.1);
+            let quantizer = Uniform::fit(range, IntFormat::U8, Symmetry::Affine);
+            let error = uniform_error(&cells, &quantizer);
+            for bound in [error * 0.5, error, f64::INFINITY, error * (1.0 + 1e-12), error * 2.0] {
+                let found = uniform_error_below(&cells, &quantizer, bound);
+                assert_eq!(found, if error < bound { error } else { f64::INFINITY }, "{factors:?}, {bound}");
+            }
+        }
+        assert_eq!(uniform_error_below(&[], &Uniform::fit(full, IntFormat::U8, Symmetry::Affine), 0.0), 0.0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Range searches over histograms: smallest and largest, quantiles, least squared error. Knows no values.
 
-use super::error::{free_error, uniform_error};
+use super::error::{free_error, uniform_error, uniform_error_below};
 use super::{REPQ_QUANTILES, SHRINK_STEPS, shrunken};
 use crate::formats::IntFormat;
 use crate::quantizers::{Symmetry, Uniform};
@@ -22,7 +22,8 @@ pub fn percentile(histogram: &Histogram, p: f64) -> Range {
 /// upper and the lower end by themselves. Of equal ones the first.
 pub fn mse(histogram: &Histogram, format: IntFormat, symmetry: Symmetry) -> Range {
     let cells: Vec<Cell> = histogram.cells().collect();
-    shrink(minmax(histogram), symmetry, |range| uniform_error(&cells, &Uniform::fit(range, format, symmetry)))
+    let error = |range, bound| uniform_error_below(&cells, &Uniform::fit(range, format, symmetry), bound);
+    shrink(minmax(histogram), symmetry, error)
 }
 
 /// RepQ-ViT's search (section 4 there, and its code): of the ranges between the quantiles 1 - p and p for
@@ -57,24 +58,25 @@ pub(super) fn first_best<const N: usize>(candidates: [Range; N], error: impl Fn(
     best.0
 }
 
-/// The shrinking of [`mse`], for any error function.
-pub(super) fn shrink(full: Range, symmetry: Symmetry, error: impl Fn(Range) -> f64) -> Range {
+/// The shrinking of [`mse`], for any error function. It also gets the least error so far: of one that is no less it need
+/// not tell how large it is.
+pub(super) fn shrink(full: Range, symmetry: Symmetry, error: impl Fn(Range, f64) -> f64) -> Range {
     let full = full.with_zero();
-    let joint = best_factor(|factor| error(full.scaled(factor, factor)));
+    let joint = best_factor(|factor, least| error(full.scaled(factor, factor), least));
     if symmetry == Symmetry::Symmetric || full.min() == 0.0 || full.max() == 0.0 {
         return full.scaled(joint, joint);
     }
     // Each end starts from 1 again and so may keep what the other one made it lose.
-    let upper = best_factor(|factor| error(full.scaled(joint, factor)));
-    let lower = best_factor(|factor| error(full.scaled(factor, upper)));
+    let upper = best_factor(|factor, least| error(full.scaled(joint, factor), least));
+    let lower = best_factor(|factor, least| error(full.scaled(factor, upper), least));
     full.scaled(lower, upper)
 }
 
 /// The first factor of least error: all steps, then quarters of a step around the best one.
-fn best_factor(error: impl Fn(f64) -> f64) -> f64 {
+fn best_factor(error: impl Fn(f64, f64) -> f64) -> f64 {
     let mut best = (0.0, f64::INFINITY);
     let mut consider = |step: f64| {
-        let error = error(shrunken(step));
+        let error = error(shrunken(step), best.1);
         if error < best.1 {
             best = (step, error);
         }

@@ -35,7 +35,7 @@ pub fn repq(row: &[f32], format: IntFormat, symmetry: Symmetry) -> Range {
 /// The range of least squared error among shrunken ones, as [`mse`](super::mse) on a histogram.
 pub fn mse(row: &[f32], format: IntFormat, symmetry: Symmetry) -> Range {
     let finite = finite(row);
-    shrink(minmax(row), symmetry, |range| Uniform::fit(range, format, symmetry).squared_error(&finite))
+    shrink(minmax(row), symmetry, |range, _| Uniform::fit(range, format, symmetry).squared_error(&finite))
 }
 
 fn finite(row: &[f32]) -> std::borrow::Cow<'_, [f32]> {
