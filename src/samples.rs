@@ -114,7 +114,7 @@ impl Samples {
     pub fn further(&self, judged: usize, limit: usize) -> Option<Self> {
         let further =
             Self { skip: 4 * judged, limit: self.limit.min(4 * (judged + limit)), part: Part::HeldOut, ..self.clone() };
-        (self.limit >= FEWEST_TO_SPLIT && further.len() > 0).then_some(further)
+        (self.limit >= FEWEST_TO_SPLIT && !further.is_empty()).then_some(further)
     }
 
     /// Whether these are samples that no range is fitted on.
@@ -133,9 +133,9 @@ impl Samples {
         (self.skip..self.limit).filter(move |&index| part.has(index))
     }
 
-    /// Never: data without samples are refused when they are opened.
+    /// Whether there are none, as may be of a part; data without samples are refused when they are opened.
     pub fn is_empty(&self) -> bool {
-        self.limit == 0
+        self.numbers().next().is_none()
     }
 
     /// Whether the inputs are made up.

@@ -19,11 +19,11 @@ impl FloatOutputs {
     /// Whether these values of these samples were all kept.
     pub fn cover<'n>(
         &self,
-        samples: impl Iterator<Item = usize>,
-        names: impl Iterator<Item = &'n str> + Clone,
+        mut samples: impl Iterator<Item = usize>,
+        names: impl IntoIterator<Item = &'n str>,
     ) -> bool {
-        let mut samples = samples;
-        samples.all(|sample| names.clone().all(|name| self.get(sample, name).is_some()))
+        let names: Vec<&str> = names.into_iter().collect();
+        samples.all(|sample| names.iter().all(|name| self.get(sample, name).is_some()))
     }
 
     /// Takes in what was kept elsewhere.

@@ -31,7 +31,7 @@ use std::f32::consts::TAU;
 
 use onnxq_ir::ops::{Cast, Linear};
 use onnxq_ir::{ElementType, Graph, OpId, Slot, ValueId};
-use onnxq_numerics::MinMax;
+use onnxq_numerics::{MinMax, Range};
 use onnxq_plan::{Fact, Needs, OperatorKind, Plan, Site, Statistic};
 use serde::{Deserialize, Serialize};
 
@@ -180,7 +180,7 @@ fn reason(cx: &Context<'_>, value: ValueId, meaning: Meaning) -> Option<String> 
     let range = || seen().and_then(MinMax::range);
     match meaning {
         Meaning::Scores => {
-            let lowest = range().map_or(f32::INFINITY, |range| range.min());
+            let lowest = range().map_or(f32::INFINITY, Range::min);
             let lowest = if seen()?.infinite() > 0 { f32::NEG_INFINITY } else { lowest };
             (lowest <= LOWEST_SCORE).then(|| {
                 format!(
