@@ -2,13 +2,17 @@
 //!
 //! The driver knows no method: what is done, and in which order, stands in the recipe.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::ops::opset::{RANGE, convert};
 use onnxq_ir::{Model, Tensor, ValueId};
 use onnxq_passes::{Context, Coverage, Outcome, PassError, Promise, Settings, View};
-use onnxq_plan::{DescribedSite, EngineError, Evaluator, Facts, HeldOut, Needs, Plan, Request, Sample, Target, Trials};
+use onnxq_plan::{
+    Declined, DescribedSite, EngineError, Evaluator, Facts, HeldOut, Needs, Plan, Request, Sample, Target, Trials,
+};
 
+use crate::bodies::{Around, Body};
 use crate::error::Error;
 use crate::measure::{Quality, compare};
 use crate::outputs::Watched;
@@ -84,14 +88,16 @@ pub enum Measured {
 pub struct Done {
     /// The quantized model, standard operators only.
     pub model: Model,
-    /// The plan that was lowered.
+    /// The plan of the main graph, which was lowered.
     pub plan: Plan,
+    /// The bodies with something to quantize, and what became of them.
+    pub bodies: Vec<Body>,
     /// The graph and its plan as they were before lowering, which is what the simulation runs: tests compare it with what
     /// a runtime makes of the result. `None` where no pass lowers. Weights are shared.
     pub simulated: Option<(Model, Plan)>,
-    /// How much the plan covers.
+    /// How much the plan covers, bodies included.
     pub coverage: Coverage,
-    /// The plan by the names of the graph that it was made for.
+    /// The plan by the names of the graphs that it was made for, bodies first.
     pub described: Vec<DescribedSite>,
     /// What each pass did.
     pub records: Vec<Record>,
@@ -101,6 +107,28 @@ pub struct Done {
     pub samples: usize,
     /// What a person should know.
     pub notes: Vec<String>,
+}
+
+impl Done {
+    /// Whether nothing is quantized, in bodies neither.
+    pub fn is_empty(&self) -> bool {
+        self.plan.is_empty() && !self.bodies.iter().any(Body::is_quantized)
+    }
+
+    /// How many operators of each kind are quantized, in bodies too.
+    pub fn operator_counts(&self) -> BTreeMap<String, usize> {
+        let own = self.plan.operator_counts().into_iter().map(|(kind, count)| (kind.to_owned(), count));
+        let inner = self.bodies.iter().filter_map(Body::done).flat_map(Done::operator_counts);
+        let mut counts = BTreeMap::new();
+        own.chain(inner).for_each(|(kind, count)| *counts.entry(kind).or_insert(0) += count);
+        counts
+    }
+
+    /// What stays float, in bodies too.
+    pub fn left_float(&self) -> Vec<Declined> {
+        let inner = self.bodies.iter().flat_map(Body::left_float);
+        self.plan.left_float.iter().cloned().chain(inner).collect()
+    }
 }
 
 /// Samples to measure on where no evaluation data is given.
@@ -122,6 +150,7 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
     let mut run = Run::start(model, job);
     run.judged = steps.iter().any(|step| step.pass.judges());
     run.corrected = steps.iter().any(|step| step.pass.corrects());
+    run.quantize_bodies()?;
     for (i, step) in steps.iter().enumerate() {
         run.gather(&steps[i..])?;
         if step.pass.lowers() {
@@ -140,12 +169,14 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
         onnxq_ir::ops::expand(&run.model.graph, opset).map_err(|error| Error::Broken(error.to_string()))?;
     verify(&run.model)?;
     let samples = run.samples_used();
+    let inner = run.bodies.iter().filter_map(Body::done).flat_map(|done| done.described.iter().cloned());
     Ok(Done {
         model: run.model,
         plan: run.plan,
         simulated: run.simulated,
-        coverage: run.coverage,
-        described: run.described,
+        coverage: run.bodies.iter().map(Body::coverage).fold(run.coverage, Coverage::and),
+        described: inner.chain(run.described).collect(),
+        bodies: run.bodies,
         records: run.records,
         measured: run.measured,
         samples,
@@ -181,6 +212,7 @@ struct Run<'a> {
     model: Model,
     /// The model as it was before any method touched it: what the result is compared with.
     float: Option<Model>,
+    bodies: Vec<Body>,
     plan: Plan,
     simulated: Option<(Model, Plan)>,
     coverage: Coverage,
@@ -189,7 +221,7 @@ struct Run<'a> {
     constants: BTreeMap<ValueId, Tensor>,
     records: Vec<Record>,
     measured: Measured,
-    samples: Option<Samples>,
+    samples: OnceCell<Samples>,
     /// Whether a pass tries plans out.
     judged: bool,
     /// Whether a pass looks again at what ranges were fitted on.
@@ -222,6 +254,7 @@ impl<'a> Run<'a> {
             job,
             model,
             float: None,
+            bodies: Vec::new(),
             plan: Plan::default(),
             simulated: None,
             coverage: Coverage::default(),
@@ -230,13 +263,34 @@ impl<'a> Run<'a> {
             constants,
             records: Vec::new(),
             measured: Measured::Not("nothing was quantized".to_owned()),
-            samples: None,
+            samples: OnceCell::new(),
             judged: false,
             corrected: false,
             held_out: Vec::new(),
             fitted: Vec::new(),
             notes,
         }
+    }
+
+    /// Quantizes what lies in bodies; the model as it was is what the result is compared with.
+    fn quantize_bodies(&mut self) -> Result<(), Error> {
+        if self.job.recipe.is_none() {
+            return Ok(());
+        }
+        let samples = || match self.job.kept {
+            Some(Kept { lacking: Lacking::Refuse, .. }) => Err(Error::Option("give --calib too".to_owned())),
+            _ => Ok(self.samples()?.split(TRIED_SAMPLES)),
+        };
+        let has_samples = !matches!(self.job.kept, Some(Kept { lacking: Lacking::Refuse, .. }));
+        let least = self.job.recipe.min_sqnr().filter(|_| self.judged && has_samples);
+        let (float, known) = (&self.model, &self.constants);
+        let (model, bodies) = Around { job: self.job, float, known, samples: &samples, least }.quantized()?;
+        if bodies.iter().any(Body::is_quantized) {
+            self.float = Some(std::mem::replace(&mut self.model, model));
+        }
+        self.notes.extend(bodies.iter().flat_map(Body::notes));
+        self.bodies = bodies;
+        Ok(())
     }
 
     /// Gathers what this pass and those after it need, all in one run over the data.
@@ -280,7 +334,8 @@ impl<'a> Run<'a> {
     /// All samples that calibration could take from, where it saw any.
     fn samples_used(&self) -> usize {
         let seen = self.facts.samples();
-        if self.held_out.is_empty() { seen } else { self.samples.as_ref().map_or(seen, Samples::len) }
+        let are_seen_whole = self.held_out.is_empty() && self.bodies.is_empty();
+        if are_seen_whole { seen } else { self.samples.get().map_or(seen, Samples::len) }
     }
 
     /// Keeps the samples that plans are tried out on, if a pass does so.
@@ -302,15 +357,16 @@ impl<'a> Run<'a> {
     }
 
     /// The calibration samples, opened at first use.
-    fn samples(&mut self) -> Result<Samples, Error> {
-        if self.samples.is_none() {
-            self.samples = Some((self.job.calibration)(&self.model)?);
+    fn samples(&self) -> Result<Samples, Error> {
+        if let Some(samples) = self.samples.get() {
+            return Ok(samples.clone());
         }
-        Ok(self.samples.clone().expect("just opened"))
+        let opened = (self.job.calibration)(&self.model)?;
+        Ok(self.samples.get_or_init(|| opened).clone())
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Error> {
-        let further = self.samples.as_ref().and_then(|samples| samples.further(TRIED_SAMPLES, LOOKED_THROUGH));
+        let further = self.samples.get().and_then(|samples| samples.further(TRIED_SAMPLES, LOOKED_THROUGH));
         let more = further.map(|samples| move || as_engine_samples(&samples));
         let float = self.float.as_ref().filter(|_| !self.held_out.is_empty() && step.pass.judges());
         let held_out = float.map(|float| {
@@ -347,10 +403,11 @@ impl<'a> Run<'a> {
 
     /// Compares the float model with the simulated plan.
     fn measure(&mut self) -> Result<Measured, Error> {
-        if self.plan.is_empty() {
+        if self.plan.is_empty() && !self.bodies.iter().any(Body::is_quantized) {
             return Ok(Measured::Not("nothing was quantized".to_owned()));
         }
-        if self.job.evaluation.is_none() && self.samples.is_none() && self.job.settings.bits.activation.is_some() {
+        if self.job.evaluation.is_none() && self.samples.get().is_none() && self.job.settings.bits.activation.is_some()
+        {
             match self.job.kept {
                 _ if self.facts.samples() == 0 => {
                     return Ok(Measured::Not("the recipe needed no data".to_owned()));

@@ -3,6 +3,7 @@
 //! The way of a model: [`onnx::read`], [`driver::run`] with a [`recipe::Recipe`], a [`onnxq_plan::Target`] and
 //! [`samples::Samples`], [`onnx::write`].
 
+pub mod bodies;
 pub mod cli;
 pub mod data;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use onnxq_ir::{ElementType, Graph, Origin, ValueId};
+use onnxq_ir::{ElementType, Graph, Origin, Tensor, ValueId};
 use onnxq_plan::Sample;
 
 use crate::data::{self, DataOptions, DataSet, InputSpec};
@@ -40,8 +40,16 @@ impl Part {
 }
 
 enum Source {
-    Data { set: DataSet, inputs: Vec<ValueId> },
-    Synthesized { samples: Vec<data::Sample>, inputs: Vec<ValueId> },
+    Data {
+        set: DataSet,
+        inputs: Vec<ValueId>,
+    },
+    Synthesized {
+        samples: Vec<data::Sample>,
+        inputs: Vec<ValueId>,
+    },
+    /// What the model around a body gives it.
+    Gathered(Vec<Vec<(ValueId, Tensor)>>),
 }
 
 /// With fewer samples, none can be spared.
@@ -77,6 +85,12 @@ impl Samples {
     pub fn synthesized(samples: Vec<data::Sample>, inputs: Vec<ValueId>) -> Self {
         let limit = samples.len();
         Self { source: Arc::new(Source::Synthesized { samples, inputs }), limit, skip: 0, part: Part::All }
+    }
+
+    /// What a body is given, run by run.
+    pub(crate) fn gathered(runs: Vec<Vec<(ValueId, Tensor)>>) -> Self {
+        let limit = runs.len();
+        Self { source: Arc::new(Source::Gathered(runs)), limit, skip: 0, part: Part::All }
     }
 
     /// The first `limit` of these samples.
@@ -129,7 +143,7 @@ impl Samples {
             Source::Data { set, .. } => {
                 set.labels().map(|labels| Labels { labels, per_sample: labels.len() / set.len() })
             }
-            Source::Synthesized { .. } => None,
+            Source::Synthesized { .. } | Source::Gathered(_) => None,
         }
     }
 
@@ -137,7 +151,7 @@ impl Samples {
     pub fn notes(&self) -> &[String] {
         match &*self.source {
             Source::Data { set, .. } => set.notes(),
-            Source::Synthesized { .. } => &[],
+            Source::Synthesized { .. } | Source::Gathered(_) => &[],
         }
     }
 
@@ -147,7 +161,10 @@ impl Samples {
         let (part, skip) = (self.part, self.skip);
         let counts = move |index: usize| index >= skip && part.has(index);
         let by_value = move |(index, sample): (usize, data::Sample)| {
-            let (Source::Data { inputs, .. } | Source::Synthesized { inputs, .. }) = &*source;
+            let inputs = match &*source {
+                Source::Data { inputs, .. } | Source::Synthesized { inputs, .. } => inputs.as_slice(),
+                Source::Gathered(_) => &[],
+            };
             let inputs = sample.inputs.into_iter().map(|(place, tensor)| (inputs[place], tensor)).collect();
             Sample { index, inputs }
         };
@@ -160,6 +177,11 @@ impl Samples {
                 let samples: Vec<data::Sample> = samples.iter().take(self.limit).cloned().collect();
                 let stream = samples.into_iter().enumerate().filter(move |(index, _)| counts(*index));
                 Box::new(stream.map(move |sample| Ok(by_value(sample))))
+            }
+            Source::Gathered(runs) => {
+                let runs: Vec<_> = runs.iter().take(self.limit).cloned().enumerate().collect();
+                let stream = runs.into_iter().filter(move |(index, _)| counts(*index));
+                Box::new(stream.map(|(index, inputs)| Ok(Sample { index, inputs })))
             }
         })
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-use onnxq_ir::Model;
+use onnxq_ir::{Attribute, AttributeValue, Graph, Model, OpId, Patch, PatchError};
 use onnxq_plan::{Fact, Facts, Needs, Statistic};
 use serde::{Deserialize, Serialize};
 
@@ -99,12 +99,27 @@ impl Kept<'_> {
     }
 }
 
-/// The fingerprint of a graph that is run.
+/// The fingerprint of a graph that is run. What is in bodies does not count: it may be in codes already, and follows from the
+/// model as it was read.
 fn running(model: &Model) -> Result<Fingerprint, Error> {
-    let graph =
-        onnxq_ir::ops::expand(&model.graph, model.graph.opset()).map_err(|error| Error::Broken(error.to_string()))?;
+    let graph = without_bodies(&model.graph).map_err(|error| Error::Broken(error.to_string()))?;
+    let graph = onnxq_ir::ops::expand(&graph, graph.opset()).map_err(|error| Error::Broken(error.to_string()))?;
     let expanded = Model { graph, ..model.clone() };
     Ok(fingerprint(&expanded).map_err(WriteError::from)?)
+}
+
+fn without_bodies(graph: &Graph) -> Result<Graph, PatchError> {
+    let mut bare = graph.clone();
+    let owners: Vec<OpId> = graph.op_ids().filter(|&id| graph.op(id).bodies().next().is_some()).collect();
+    let Some(&first) = owners.first() else { return Ok(bare) };
+    let mut patch = Patch::new(graph, "statistics", first);
+    for owner in owners {
+        let is_plain = |it: &&Attribute| !matches!(it.value, AttributeValue::Graph(_) | AttributeValue::Graphs(_));
+        patch.set_attributes(owner, graph.op(owner).attributes().iter().filter(is_plain).cloned().collect());
+        graph.captures_of(owner).into_iter().for_each(|value| patch.forget(value));
+    }
+    patch.apply(&mut bare)?;
+    Ok(bare)
 }
 
 /// What a file begins with; the digit is the format's version.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use onnxq_ir::{Graph, OpId, ValueId};
+use onnxq_ir::{Graph, OpId, ValueId, ops};
 use onnxq_plan::{Facts, Plan, Site};
 use serde::Serialize;
 
@@ -37,7 +37,9 @@ impl Coverage {
         }
         let coded: BTreeSet<ValueId> = plan.entries().filter_map(|(site, _)| site.value(graph)).collect();
         for value in graph.values() {
-            let Some(tensor) = graph.constant(value).filter(|tensor| tensor.element().is_float()) else { continue };
+            let Some(tensor) = ops::constant_tensor(graph, value).filter(|tensor| tensor.element().is_float()) else {
+                continue;
+            };
             if graph.reader_count(value) == 0 {
                 continue;
             }
@@ -46,6 +48,26 @@ impl Coverage {
             coverage.integer_weights += if coded.contains(&value) { elements } else { 0 };
         }
         coverage
+    }
+}
+
+impl Coverage {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            macs: self.macs + other.macs,
+            integer_macs: self.integer_macs + other.integer_macs,
+            weights: self.weights + other.weights,
+            integer_weights: self.integer_weights + other.integer_weights,
+        }
+    }
+
+    /// The same for what is run so often for one sample.
+    #[must_use]
+    pub fn times(self, runs: f64) -> Self {
+        let times = |macs: u64| (macs as f64 * runs).round() as u64;
+        Self { macs: times(self.macs), integer_macs: times(self.integer_macs), ..self }
     }
 }
 

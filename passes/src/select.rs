@@ -65,6 +65,8 @@ enum Nodes {
     Operator(String),
     /// These.
     These(BTreeSet<OpId>),
+    /// Every one: an operator is named that has all of them in its bodies.
+    All,
 }
 
 impl Nodes {
@@ -81,10 +83,23 @@ impl Nodes {
         }
         let by_name = find_names(text, graph, &|name| name == text);
         match text.split_once("..") {
-            Some((from, to)) if by_name.is_err() => find_region(from, to, graph).map(Self::These),
+            Some((from, to)) if by_name.is_err() => find_region(from, to, graph).map(Self::These).or_else(|error| {
+                let is_in_body = any_body(graph, &|body| find_region(from, to, body).is_ok());
+                if is_in_body { Ok(Self::These(BTreeSet::new())) } else { Err(error) }
+            }),
             _ => by_name,
         }
     }
+
+    /// The same in a body.
+    fn within(text: &str, body: &Graph) -> Self {
+        Self::find(text, body).unwrap_or(Self::These(BTreeSet::new()))
+    }
+}
+
+/// Whether something holds for a body in the graph, or in another body.
+fn any_body(graph: &Graph, holds: &dyn Fn(&Graph) -> bool) -> bool {
+    graph.op_ids().flat_map(|op| graph.op(op).bodies()).any(|body| holds(body) || any_body(body, holds))
 }
 
 fn find_operator(operator: &str, graph: &Graph) -> Result<Nodes, NoSuchNodes> {
@@ -104,7 +119,7 @@ fn find_operator(operator: &str, graph: &Graph) -> Result<Nodes, NoSuchNodes> {
 
 fn find_names(wanted: &str, graph: &Graph, is_meant: &dyn Fn(&str) -> bool) -> Result<Nodes, NoSuchNodes> {
     let found: BTreeSet<OpId> = graph.op_ids().filter(|&op| is_meant(&label(graph, op))).collect();
-    // What lies in a body is known by name, though it is never quantized.
+    // What lies in a body is found there when the body is quantized.
     let mut names = BTreeSet::new();
     every_op(graph, &mut |graph, op| _ = names.insert(label(graph, op)));
     if found.is_empty() && !names.iter().any(|name| is_meant(name)) {
@@ -196,9 +211,16 @@ fn last_line(text: &str) -> &str {
 pub struct Selection {
     as_read: Graph,
     /// Where there are any, all else stays float.
-    include: Vec<Nodes>,
-    exclude: Vec<Nodes>,
+    include: Vec<Named>,
+    exclude: Vec<Named>,
     overrides: Vec<(Nodes, Override)>,
+}
+
+/// What a text names.
+#[derive(Clone, Debug)]
+struct Named {
+    text: String,
+    nodes: Nodes,
 }
 
 impl Selection {
@@ -209,13 +231,13 @@ impl Selection {
 
     /// Quantizes only what this text or another included one names.
     pub fn include(&mut self, text: &str) -> Result<(), NoSuchNodes> {
-        self.include.push(Nodes::find(text, &self.as_read)?);
+        self.include.push(self.named(text)?);
         Ok(())
     }
 
     /// Leaves float what this text names, included or not.
     pub fn exclude(&mut self, text: &str) -> Result<(), NoSuchNodes> {
-        self.exclude.push(Nodes::find(text, &self.as_read)?);
+        self.exclude.push(self.named(text)?);
         Ok(())
     }
 
@@ -224,6 +246,28 @@ impl Selection {
         own.check().map_err(NoSuchNodes::Override)?;
         self.overrides.push((Nodes::find(&own.nodes, &self.as_read)?, own.clone()));
         Ok(())
+    }
+
+    fn named(&self, text: &str) -> Result<Named, NoSuchNodes> {
+        Ok(Named { text: text.to_owned(), nodes: Nodes::find(text, &self.as_read)? })
+    }
+
+    /// The same for the body with this place among those of `owner` in a later state of that graph: what names the owner
+    /// names all that lies in it.
+    #[must_use]
+    pub fn within(&self, graph: &Graph, owner: OpId, place: usize) -> Self {
+        let body = |graph: &Graph| graph.try_op(owner).and_then(|op| op.bodies().nth(place)).cloned();
+        let as_read = body(&self.as_read).or_else(|| body(graph)).unwrap_or_default();
+        let selected = self.on(graph);
+        let nodes = |text: &str, nodes: &Nodes| {
+            if selected.are(nodes, owner) { Nodes::All } else { Nodes::within(text, &as_read) }
+        };
+        let named = |all: &[Named]| -> Vec<Named> {
+            all.iter().map(|it| Named { text: it.text.clone(), nodes: nodes(&it.text, &it.nodes) }).collect()
+        };
+        let (include, exclude) = (named(&self.include), named(&self.exclude));
+        let overrides = self.overrides.iter().map(|(named, own)| (nodes(&own.nodes, named), own.clone())).collect();
+        Self { as_read, include, exclude, overrides }
     }
 
     /// The same for a later state of that graph.
@@ -252,10 +296,10 @@ impl Selected<'_> {
     /// Why the user wants an operator float, if so.
     pub fn leaves_float(&self, op: OpId) -> Option<&'static str> {
         let Selection { include, exclude, .. } = self.selection;
-        if exclude.iter().any(|nodes| self.are(nodes, op)) {
+        if exclude.iter().any(|named| self.are(&named.nodes, op)) {
             return Some("excluded: by --exclude");
         }
-        if !include.is_empty() && !include.iter().any(|nodes| self.are(nodes, op)) {
+        if !include.is_empty() && !include.iter().any(|named| self.are(&named.nodes, op)) {
             return Some("not-included: not among what --include names");
         }
         self.own(op).is_float().then_some(FLOAT_BY_RECIPE)
@@ -272,6 +316,7 @@ impl Selected<'_> {
 
     fn are(&self, nodes: &Nodes, op: OpId) -> bool {
         match nodes {
+            Nodes::All => true,
             Nodes::Operator(wanted) => self.operators.get(&op) == Some(wanted),
             Nodes::These(these) => self.sources.get(&op).is_some_and(|sources| !sources.is_disjoint(these)),
         }
@@ -351,11 +396,34 @@ mod tests {
             ("x..y", vec!["a", "b..1", "c"]),
             ("q..c", vec!["c"]),
             ("q..z", vec!["z"]),
-            // Known, though nothing in a body is ever quantized.
+            // Known, and found where it is.
             ("inner", vec![]),
             ("op:Tanh", vec![]),
+            ("q..u", vec![]),
         ] {
             assert_eq!(found(text), Ok(names.into_iter().map(str::to_owned).collect()), "{text}");
+        }
+    }
+
+    #[test]
+    fn in_a_body() {
+        let graph = graph();
+        let owner = graph.op_ids().find(|&op| graph.op(op).op_type() == "If").expect("an If");
+        let body = graph.op(owner).bodies().next().expect("a branch");
+        let inner = body.op_ids().next().expect("a Tanh");
+        for (text, is_meant) in [
+            ("inner", true),
+            ("op:Tanh", true),
+            ("z", true),
+            ("q..u", true),
+            ("op:If", true),
+            ("a", false),
+            ("v", false),
+        ] {
+            let mut selection = Selection::new(&graph);
+            selection.exclude(text).expect("known");
+            let within = selection.within(&graph, owner, 0);
+            assert_eq!(within.on(body).leaves_float(inner).is_some(), is_meant, "{text}");
         }
     }
 

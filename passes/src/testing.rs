@@ -279,6 +279,7 @@ fn show(request: &Request<'_>, inputs: &[(String, Tensor)]) -> Vec<Out> {
                 Elements::F64(elements) => (elements.to_vec(), false),
                 Elements::I64(elements) => (elements.iter().map(|&x| x as f64).collect(), true),
                 Elements::I32(elements) => (elements.iter().map(|&x| x.into()).collect(), true),
+                Elements::Bool(elements) => (elements.iter().map(|&x| f64::from(u8::from(x))).collect(), true),
                 Elements::Other(_) => (Vec::new(), true),
             };
             shown.insert(value.value, Out { shape: value.shape.to_vec(), elements, exact });

@@ -319,7 +319,7 @@ fn gate(args: &QuantizeArgs, recipe: &Recipe, done: &Done, report: &Report) -> R
     if recipe.is_none() {
         return Ok(());
     }
-    if done.plan.is_empty() {
+    if done.is_empty() {
         if args.allow_noop {
             return Ok(());
         }

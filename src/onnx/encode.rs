@@ -1,8 +1,7 @@
 //! IR to messages: all but where weights go and how the whole is framed.
 
 use onnxq_ir::{
-    Attribute, AttributeValue, Declared, Function, Graph, Model, Op, OpId, OpsetImport, Origin, RECOGNISED, Tensor,
-    ValueId,
+    Attribute, AttributeValue, Declared, Function, Graph, Model, OpId, OpsetImport, Origin, RECOGNISED, Tensor, ValueId,
 };
 
 use super::carried::{CarriedAttribute, CarriedGraph, put, unpack};
@@ -56,20 +55,45 @@ fn function(function: &Function) -> Result<FunctionProto, EncodeError> {
         import.version = Some(body.opset());
     }
     if is_raised {
-        let (_, order) = frame(body)?;
-        let constants = body.initializers().iter().map(|&value| constant_node(body, value));
-        proto.node = constants.chain(order.into_iter().map(|op| node(body, op))).collect::<Result<_, _>>()?;
+        let scope = Scope::of(body);
+        let (_, order) = frame(scope)?;
+        let constants = body.initializers().iter().map(|&value| constant_node(scope, value));
+        proto.node = constants.chain(order.into_iter().map(|op| node(scope, op))).collect::<Result<_, _>>()?;
     }
     Ok(proto)
 }
 
+/// A graph and the graphs around it, whose names hold in it.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'a> {
+    graph: &'a Graph,
+    around: Option<&'a Scope<'a>>,
+}
+
+impl<'a> Scope<'a> {
+    /// A graph that lies in no other.
+    pub(super) fn of(graph: &'a Graph) -> Self {
+        Self { graph, around: None }
+    }
+
+    /// The name of a value where it is defined: a captured one may go by another within the body.
+    fn name(self, value: ValueId) -> &'a str {
+        let (mut scope, mut value) = (self, value);
+        while let (Origin::Captured(outer), Some(around)) = (scope.graph.value(value).origin(), scope.around) {
+            (scope, value) = (*around, *outer);
+        }
+        scope.graph.value(value).name()
+    }
+}
+
 /// A constant as a node: functions have no initializers.
-fn constant_node(body: &Graph, value: ValueId) -> Result<NodeProto, EncodeError> {
-    let tensor = initializer_tensor(body, value).cloned();
-    let value_attribute = tensor.map(|tensor| attribute(&Attribute::new("value", AttributeValue::Tensor(tensor))));
+fn constant_node(scope: Scope<'_>, value: ValueId) -> Result<NodeProto, EncodeError> {
+    let tensor = initializer_tensor(scope.graph, value).cloned();
+    let value_attribute =
+        tensor.map(|tensor| attribute(scope, &Attribute::new("value", AttributeValue::Tensor(tensor))));
     Ok(NodeProto {
         op_type: Some("Constant".to_owned()),
-        output: names(body, &[Some(value)]),
+        output: names(scope, &[Some(value)]),
         attribute: value_attribute.into_iter().collect::<Result<_, _>>()?,
         ..NodeProto::default()
     })
@@ -85,12 +109,13 @@ fn opset_import(import: &OpsetImport) -> Result<OperatorSetIdProto, EncodeError>
 }
 
 /// A graph's message without nodes and initializers, and the order of its nodes.
-pub(super) fn frame(graph: &Graph) -> Result<(GraphProto, Vec<OpId>), EncodeError> {
+pub(super) fn frame(scope: Scope<'_>) -> Result<(GraphProto, Vec<OpId>), EncodeError> {
+    let graph = scope.graph;
     let carried: CarriedGraph = unpack(graph.carried())?;
     let order = node_order(graph, carried.unsorted_below);
     let mut proto = carried.rest.unwrap_or_default();
     put(&mut proto.name, graph.name());
-    let declare = |list: &[Declared]| list.iter().map(|declared| value_info(graph, declared)).collect::<Result<_, _>>();
+    let declare = |list: &[Declared]| list.iter().map(|declared| value_info(scope, declared)).collect::<Result<_, _>>();
     proto.input = declare(graph.inputs())?;
     proto.output = declare(graph.outputs())?;
     proto.value_info = declare(graph.value_infos())?;
@@ -115,7 +140,8 @@ fn node_order(graph: &Graph, unsorted_below: u64) -> Vec<OpId> {
 }
 
 /// The message of one node.
-pub(super) fn node(graph: &Graph, id: OpId) -> Result<NodeProto, EncodeError> {
+pub(super) fn node(scope: Scope<'_>, id: OpId) -> Result<NodeProto, EncodeError> {
+    let graph = scope.graph;
     let op = graph.op(id);
     if op.domain() == RECOGNISED {
         return Err(EncodeError::Unexpanded { node: op.name().to_owned(), op_type: op.op_type().to_owned() });
@@ -125,21 +151,17 @@ pub(super) fn node(graph: &Graph, id: OpId) -> Result<NodeProto, EncodeError> {
     put(&mut proto.op_type, op.op_type());
     put(&mut proto.domain, op.domain());
     put(&mut proto.overload, op.overload());
-    proto.input = names(graph, &graph.inputs_of(id));
-    proto.output = names(graph, &graph.outputs_of(id));
-    proto.attribute = attributes(op)?;
+    proto.input = names(scope, &graph.inputs_of(id));
+    proto.output = names(scope, &graph.outputs_of(id));
+    proto.attribute = op.attributes().iter().map(|it| attribute(scope, it)).collect::<Result<_, _>>()?;
     Ok(proto)
 }
 
-fn names(graph: &Graph, values: &[Option<ValueId>]) -> Vec<String> {
-    values.iter().map(|value| value.map_or_else(String::new, |value| graph.value(value).name().to_owned())).collect()
+fn names(scope: Scope<'_>, values: &[Option<ValueId>]) -> Vec<String> {
+    values.iter().map(|value| value.map_or_else(String::new, |value| scope.name(value).to_owned())).collect()
 }
 
-fn attributes(op: &Op) -> Result<Vec<AttributeProto>, EncodeError> {
-    op.attributes().iter().map(attribute).collect()
-}
-
-fn attribute(attribute: &Attribute) -> Result<AttributeProto, EncodeError> {
+fn attribute(scope: Scope<'_>, attribute: &Attribute) -> Result<AttributeProto, EncodeError> {
     if let AttributeValue::Opaque(encoded) | AttributeValue::Reference { encoded, .. } = &attribute.value {
         return Ok(unpack(encoded)?);
     }
@@ -165,7 +187,7 @@ fn attribute(attribute: &Attribute) -> Result<AttributeProto, EncodeError> {
             AttributeType::Tensor
         }
         AttributeValue::Graph(value) => {
-            proto.g = Some(Box::new(body(value)?));
+            proto.g = Some(Box::new(body(scope, value)?));
             AttributeType::Graph
         }
         AttributeValue::Floats(values) => {
@@ -185,7 +207,7 @@ fn attribute(attribute: &Attribute) -> Result<AttributeProto, EncodeError> {
             AttributeType::Tensors
         }
         AttributeValue::Graphs(values) => {
-            proto.graphs = values.iter().map(body).collect::<Result<_, _>>()?;
+            proto.graphs = values.iter().map(|value| body(scope, value)).collect::<Result<_, _>>()?;
             AttributeType::Graphs
         }
         AttributeValue::Reference { .. } | AttributeValue::Opaque(_) => unreachable!("handled above"),
@@ -199,9 +221,10 @@ fn unless_absent<T>(value: T, is_absent: bool) -> Option<T> {
 }
 
 /// A nested graph, whole.
-fn body(graph: &Graph) -> Result<GraphProto, EncodeError> {
-    let (mut proto, order) = frame(graph)?;
-    proto.node = order.into_iter().map(|op| node(graph, op)).collect::<Result<_, _>>()?;
+fn body(around: Scope<'_>, graph: &Graph) -> Result<GraphProto, EncodeError> {
+    let scope = Scope { graph, around: Some(&around) };
+    let (mut proto, order) = frame(scope)?;
+    proto.node = order.into_iter().map(|op| node(scope, op)).collect::<Result<_, _>>()?;
     for &value in graph.initializers() {
         if let Some(tensor) = initializer_tensor(graph, value) {
             proto.initializer.push(named(graph, value, tensor::write(tensor)?));
@@ -224,9 +247,9 @@ pub(super) fn named(graph: &Graph, value: ValueId, mut proto: TensorProto) -> Te
     proto
 }
 
-fn value_info(graph: &Graph, declared: &Declared) -> Result<ValueInfoProto, EncodeError> {
+fn value_info(scope: Scope<'_>, declared: &Declared) -> Result<ValueInfoProto, EncodeError> {
     let mut proto: ValueInfoProto = unpack(&declared.carried)?;
-    put(&mut proto.name, graph.value(declared.value).name());
+    put(&mut proto.name, scope.name(declared.value));
     // A carried type says more than the IR does; it counts as long as it says the same.
     if proto.r#type.is_none() || types::value_type(proto.r#type.as_ref()) != declared.value_type {
         proto.r#type = types::type_proto(&declared.value_type);

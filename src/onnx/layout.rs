@@ -8,7 +8,7 @@ use onnxq_ir::{Graph, Model, OpId, ValueId};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use super::encode::{self, EncodeError, initializer_tensor, named};
+use super::encode::{self, EncodeError, Scope, initializer_tensor, named};
 use super::placement::{Placement, Region};
 use super::proto::{GraphProto, ModelProto, StringStringEntryProto, TensorProto};
 use super::tensor;
@@ -53,7 +53,7 @@ const RAW_DATA: u32 = 9;
 impl<'m> Layout<'m> {
     pub(super) fn new(model: &'m Model, placement: Placement, location: &str) -> Result<Self, EncodeError> {
         let graph = &model.graph;
-        let (frame, order) = encode::frame(graph)?;
+        let (frame, order) = encode::frame(Scope::of(graph))?;
         let name = GraphProto { name: frame.name.clone(), ..GraphProto::default() };
         let frame = (name.encode_to_vec(), GraphProto { name: None, ..frame }.encode_to_vec());
         let mut layout = Self {
@@ -72,7 +72,7 @@ impl<'m> Layout<'m> {
     fn measure(&self) -> Result<u64, EncodeError> {
         let mut length = (self.frame.0.len() + self.frame.1.len()) as u64;
         for &op in &self.order {
-            length += field_length(NODE, encode::node(self.graph, op)?.encoded_len() as u64);
+            length += field_length(NODE, encode::node(Scope::of(self.graph), op)?.encoded_len() as u64);
         }
         for &(value, region) in &self.placement.regions {
             if let Some(proto) = self.initializer(value, region)? {
@@ -92,7 +92,7 @@ impl<'m> Layout<'m> {
         sink.write_all(&self.model.0)?;
         sink.write_all(&field_head(GRAPH, self.graph_length))?;
         for &op in &self.order {
-            let node = encode::node(self.graph, op)?;
+            let node = encode::node(Scope::of(self.graph), op)?;
             sink.write_all(&field_head(NODE, node.encoded_len() as u64))?;
             sink.write_all(&node.encode_to_vec())?;
         }

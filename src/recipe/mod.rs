@@ -82,6 +82,13 @@ impl Recipe {
         self.stages.iter().any(|stage| stage.pass == pass)
     }
 
+    /// The least SQNR in dB that the outputs must keep, where operators are given back for it.
+    pub fn min_sqnr(&self) -> Option<f64> {
+        let stage = self.stages.iter().find(|stage| stage.pass == "give-back")?;
+        let least = stage.options.get("min-sqnr")?;
+        least.as_float().or_else(|| least.as_integer().map(|least| least as f64))
+    }
+
     /// Puts another range pass in the place that the recipe leaves open for it.
     pub fn set_calibrator(&mut self, calibrator: &str) -> Result<(), Error> {
         let Some(stage) = self.stages.iter_mut().find(|stage| stage.calibrator) else {

@@ -11,6 +11,7 @@ use onnxq_passes::{Coverage, Settings};
 use onnxq_plan::{Declined, DescribedSite, Port, Target};
 use serde::Serialize;
 
+use crate::bodies::Body;
 use crate::driver::{Done, Measured, MeasuredOn};
 use crate::lint::{Check, Outlook};
 use crate::measure::Quality;
@@ -36,6 +37,24 @@ pub struct LeftFloat {
     pub detail: String,
     /// The nodes.
     pub nodes: Vec<String>,
+}
+
+/// What became of a body of If, Loop or Scan.
+#[derive(Clone, Debug, Serialize)]
+pub struct BodyReport {
+    /// The node that it belongs to.
+    pub node: String,
+    /// Its attribute, such as `then_branch`.
+    pub body: String,
+    /// How often a sample of the model around it runs it, on average; null where nothing had to be run.
+    pub runs_per_sample: Option<f64>,
+    /// Quantized operators, by kind.
+    pub quantized: BTreeMap<String, usize>,
+    /// What each pass did.
+    pub passes: Vec<PassReport>,
+    /// The bodies in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bodies: Vec<BodyReport>,
 }
 
 /// What one pass did.
@@ -128,6 +147,9 @@ pub struct Report {
     pub check: Option<Check>,
     /// What each pass did.
     pub passes: Vec<PassReport>,
+    /// What became of bodies with something to quantize.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bodies: Vec<BodyReport>,
     /// What became of float inputs and outputs, where codes were wanted there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub io: Vec<Port>,
@@ -158,12 +180,13 @@ impl Report {
             samples: done.samples,
             sizes,
             coverage: done.coverage,
-            quantized: done.plan.operator_counts().into_iter().map(|(kind, n)| (kind.to_owned(), n)).collect(),
+            quantized: done.operator_counts(),
             left_float: left_float(done),
             quality: quality(&done.measured),
             lint: None,
             check: None,
             passes: done.records.iter().map(pass_report).collect(),
+            bodies: done.bodies.iter().map(body_report).collect(),
             io: done.plan.ports.clone(),
             notes: done.notes.clone(),
             plan: None,
@@ -173,7 +196,7 @@ impl Report {
     /// The same report with the plan in it.
     #[must_use]
     pub fn with_plan(self, done: &Done) -> Self {
-        let float = done.plan.left_float.iter().map(declined_report).collect();
+        let float = done.left_float().iter().map(declined_report).collect();
         Self { plan: Some(PlanReport { sites: done.described.clone(), float }), ..self }
     }
 
@@ -190,17 +213,17 @@ fn split_reason(reason: &str) -> (&str, &str) {
 }
 
 fn left_float(done: &Done) -> Vec<LeftFloat> {
-    let mut by_reason: BTreeMap<&str, LeftFloat> = BTreeMap::new();
-    for declined in &done.plan.left_float {
+    let mut by_reason: BTreeMap<String, LeftFloat> = BTreeMap::new();
+    for declined in done.left_float() {
         let (reason, detail) = split_reason(&declined.reason);
-        let group = by_reason.entry(reason).or_insert_with(|| LeftFloat {
+        let group = by_reason.entry(reason.to_owned()).or_insert_with(|| LeftFloat {
             operators: BTreeMap::new(),
             reason: reason.to_owned(),
             detail: detail.to_owned(),
             nodes: Vec::new(),
         });
-        *group.operators.entry(declined.op_type.clone()).or_insert(0) += 1;
-        group.nodes.push(declined.site.clone());
+        *group.operators.entry(declined.op_type).or_insert(0) += 1;
+        group.nodes.push(declined.site);
     }
     by_reason.into_values().collect()
 }
@@ -216,6 +239,17 @@ fn quality(measured: &Measured) -> QualityReport {
 
 fn declined_report(declined: &Declined) -> DeclinedReport {
     DeclinedReport { node: declined.site.clone(), operator: declined.op_type.clone(), reason: declined.reason.clone() }
+}
+
+fn body_report(body: &Body) -> BodyReport {
+    BodyReport {
+        node: body.node.clone(),
+        body: body.name.clone(),
+        runs_per_sample: body.runs,
+        quantized: body.done().map(Done::operator_counts).unwrap_or_default(),
+        passes: body.done().map(|done| done.records.iter().map(pass_report).collect()).unwrap_or_default(),
+        bodies: body.done().map(|done| done.bodies.iter().map(body_report).collect()).unwrap_or_default(),
+    }
 }
 
 fn pass_report(record: &crate::driver::Record) -> PassReport {

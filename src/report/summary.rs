@@ -7,7 +7,7 @@ use crate::driver::MeasuredOn;
 use crate::lint::Names;
 use crate::measure::{OutputQuality, Top1};
 
-use super::{QualityReport, Report};
+use super::{BodyReport, QualityReport, Report};
 
 impl Report {
     /// The closing summary.
@@ -31,6 +31,9 @@ impl Report {
                 share(self.coverage.integer_macs, self.coverage.macs),
                 share(self.coverage.integer_weights, self.coverage.weights)
             );
+        }
+        for (i, body) in self.bodies.iter().enumerate() {
+            let _ = writeln!(text, "  {:<10} {}", if i == 0 { "bodies" } else { "" }, body_line(body));
         }
         // What computes with codes already is left, but not float.
         let (coded, float): (Vec<_>, Vec<_>) = self.left_float.iter().partition(|group| group.reason == "quantized");
@@ -125,6 +128,15 @@ impl Report {
             }
         }
     }
+}
+
+/// What became of a body.
+fn body_line(body: &BodyReport) -> String {
+    let runs = match body.runs_per_sample {
+        Some(runs) => format!(", run {} times a sample", (100.0 * runs).round() / 100.0),
+        None => String::new(),
+    };
+    format!("`{}` {}{runs}: {} quantized", body.node, body.body, counted(&body.quantized))
 }
 
 /// One output's figures.

@@ -1,5 +1,5 @@
 //! Models on which other quantizers write files that don't load, ruin the output or do nothing without a word: each comes
-//! out right, or is declined with a reason. Every model is made here.
+//! out right. Every model is made here.
 
 use std::path::Path;
 
@@ -128,15 +128,6 @@ large (float[N, 64] x) => (float[N, 63] z)
     )
 }
 
-/// What must come of a model.
-enum Outcome {
-    /// At least this SQNR in onnxruntime, optimized or not.
-    Right(f64),
-    /// This exit code, with a message that has this in it.
-    Declined(i32, &'static str),
-}
-use Outcome::{Declined, Right};
-
 fn noise(count: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 7919 % 10007) as f32 - 5003.0) / 3000.0).collect()
 }
@@ -154,50 +145,41 @@ fn data(name: &str) -> Vec<u8> {
     }
 }
 
-fn cases() -> Vec<(&'static str, &'static str, String, Outcome)> {
+/// Name, kind of data, model, and the least SQNR in dB in onnxruntime, optimized or not.
+fn cases() -> Vec<(&'static str, &'static str, String, f64)> {
     vec![
-        ("mask_-1e4", "attention", attention("-10000"), Right(25.0)),
-        ("mask_lowest", "attention", attention("-3.4e38"), Right(25.0)),
-        ("mask_infinite", "attention", attention("-inf"), Right(25.0)),
-        ("time_embedding", "time", time_embedding(), Right(25.0)),
-        ("einsum", "einsum", einsum(), Right(25.0)),
-        ("opset_7", "product", products(7), Right(25.0)),
-        ("opset_9", "product", products(9), Right(25.0)),
-        ("opset_11", "product", products(11), Right(25.0)),
-        ("opset_12", "product", products(12), Right(25.0)),
-        ("opset_24", "product", products(24), Right(25.0)),
-        ("tied_table", "tied", tied_table(), Right(25.0)),
-        ("transposed_weight", "product", transposed_weight(), Right(25.0)),
-        ("large_bias", "product", large_bias(), Right(25.0)),
-        ("half", "half", half(), Right(25.0)),
-        ("branch", "branch", within_a_branch(), Declined(1, "body of If")),
+        ("mask_-1e4", "attention", attention("-10000"), 25.0),
+        ("mask_lowest", "attention", attention("-3.4e38"), 25.0),
+        ("mask_infinite", "attention", attention("-inf"), 25.0),
+        ("time_embedding", "time", time_embedding(), 25.0),
+        ("einsum", "einsum", einsum(), 25.0),
+        ("opset_7", "product", products(7), 25.0),
+        ("opset_9", "product", products(9), 25.0),
+        ("opset_11", "product", products(11), 25.0),
+        ("opset_12", "product", products(12), 25.0),
+        ("opset_24", "product", products(24), 25.0),
+        ("tied_table", "tied", tied_table(), 25.0),
+        ("transposed_weight", "product", transposed_weight(), 25.0),
+        ("large_bias", "product", large_bias(), 25.0),
+        ("half", "half", half(), 25.0),
+        ("branch", "branch", within_a_branch(), 25.0),
     ]
 }
 
 #[test]
-fn every_model_is_right_or_declined() {
+fn every_model_is_right() {
     let Some(oracle) = Oracle::find() else { return };
     let folder = Folder::new("defects");
     let mut failures = Vec::new();
-    for (name, kind, text, outcome) in cases() {
+    for (name, kind, text, least) in cases() {
         save(&text, &folder.path(&format!("{name}.onnx")));
         folder.write(&format!("{kind}.npz"), data(kind));
         let done = folder.run(&format!("{name}.onnx {name}.q.onnx --calib {kind}.npz --quiet"));
-        match outcome {
-            Declined(code, reason) => {
-                if done.code != Some(code) || !done.stderr.contains(reason) {
-                    failures.push(format!("{name}: exit {:?}, {}", done.code, done.stderr));
-                }
-                assert!(!folder.path(&format!("{name}.q.onnx")).exists(), "{name}: something was written");
-            }
-            Right(least) => {
-                if done.code != Some(0) {
-                    failures.push(format!("{name}: exit {:?}, {}", done.code, done.stderr));
-                    continue;
-                }
-                failures.extend(judge(&oracle, &folder, name, kind, least));
-            }
+        if done.code != Some(0) {
+            failures.push(format!("{name}: exit {:?}, {}", done.code, done.stderr));
+            continue;
         }
+        failures.extend(judge(&oracle, &folder, name, kind, least));
     }
     assert!(failures.is_empty(), "{failures:#?}");
 }
@@ -209,7 +191,9 @@ fn judge(oracle: &Oracle, folder: &Folder, name: &str, kind: &str, least: f64) -
     oracle.check(&[Path::new(&quantized)]);
     let mut wrong = Vec::new();
     let size = |path: &str| std::fs::metadata(path).expect("a file").len();
-    if size(&quantized) * 10 > size(&float) * 5 {
+    // Of 16 bits half is left, and small models have more to say besides.
+    let tenths = if kind == "half" { 6 } else { 5 };
+    if size(&quantized) * 10 > size(&float) * tenths {
         wrong.push(format!("{name}: {} bytes became {}", size(&float), size(&quantized)));
     }
     for optimization in ["none", "all"] {
@@ -220,6 +204,29 @@ fn judge(oracle: &Oracle, folder: &Folder, name: &str, kind: &str, least: f64) -
         }
     }
     wrong
+}
+
+/// On a target that takes whole graphs, masks and phases stay float by rules of their own, before any plan is tried out.
+#[test]
+fn masks_and_phases_have_no_grid_where_whole_graphs_are_codes() {
+    let Some(oracle) = Oracle::find() else { return };
+    let folder = Folder::new("sensitive");
+    let mut failures = Vec::new();
+    for (name, kind, text, reason) in [
+        ("finite", "attention", attention("-10000"), "masked-scores"),
+        ("infinite", "attention", attention("-inf"), "masked-scores"),
+        ("time", "time", time_embedding(), "phase"),
+    ] {
+        save(&text, &folder.path(&format!("{name}.onnx")));
+        folder.write(&format!("{kind}.npz"), data(kind));
+        let options = "--target qnn --min-sqnr off --min-node-sqnr off -v";
+        let done = folder.run(&format!("{name}.onnx {name}.q.onnx --calib {kind}.npz {options}")).done();
+        if !done.stdout.contains(reason) && !done.stderr.contains(reason) {
+            failures.push(format!("{name}: `{reason}` is not said: {}", done.stdout));
+        }
+        failures.extend(judge(&oracle, &folder, name, kind, 20.0));
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
 }
 
 /// A second run on the result finds nothing to do.

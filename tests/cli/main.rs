@@ -4,6 +4,7 @@
 //! One binary with a module for each side, since each test binary links the engine.
 
 mod arrays;
+mod bodies;
 mod defects;
 mod determinism;
 mod engine_ort;

@@ -329,9 +329,9 @@ fn none_reads_and_writes() {
 fn nothing_quantized_is_refused() {
     let folder = folder("noop");
     models::save(&models::elementwise(), &folder.path("elementwise.onnx"));
-    models::save(&models::within_a_branch(), &folder.path("branch.onnx"));
+    models::save(&models::quantized(), &folder.path("quantized.onnx"));
     let mut text = String::new();
-    for name in ["elementwise.onnx", "branch.onnx"] {
+    for name in ["elementwise.onnx", "quantized.onnx"] {
         let outcome = folder.run(&format!("{name} out.onnx")).refused();
         text += &outcome.transcript();
         assert!(!folder.has("out.onnx"), "{name}");

@@ -58,6 +58,7 @@ pub(crate) fn show_ort(value: &DynValue, see: &mut dyn FnMut(&[usize], Elements<
         TensorElementType::Float64 => slice(value).map(|(shape, x)| see(&shape, Elements::F64(x))),
         TensorElementType::Int64 => slice(value).map(|(shape, x)| see(&shape, Elements::I64(x))),
         TensorElementType::Int32 => slice(value).map(|(shape, x)| see(&shape, Elements::I32(x))),
+        TensorElementType::Bool => slice(value).map(|(shape, x)| see(&shape, Elements::Bool(x))),
         TensorElementType::Float16 => slice::<half::f16>(value).map(|(shape, x)| {
             see(&shape, Elements::F32(&x.iter().map(|x| x.to_f32()).collect::<Vec<_>>()));
         }),
@@ -96,6 +97,7 @@ pub(crate) fn show(tensor: &Tensor, see: &mut dyn FnMut(&[usize], Elements<'_>))
         ElementType::F64 => see(shape, Elements::F64(&tensor.view::<f64>().unwrap_or_default())),
         ElementType::I64 => see(shape, Elements::I64(&tensor.view::<i64>().unwrap_or_default())),
         ElementType::I32 => see(shape, Elements::I32(&tensor.view::<i32>().unwrap_or_default())),
+        ElementType::Bool => see(shape, Elements::Bool(&tensor.bytes().iter().map(|&x| x != 0).collect::<Vec<_>>())),
         other => see(shape, Elements::Other(other)),
     }
 }

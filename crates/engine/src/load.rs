@@ -244,16 +244,25 @@ fn set_inputs(
 fn symbolic(loaded: &mut Loaded, dim: &Dim) -> TDim {
     match dim {
         Dim::Known(size) => TDim::Val(*size as i64),
-        Dim::Unknown => loaded.model.symbols.new_with_prefix("onnxq_unknown").into(),
+        Dim::Unknown => size(loaded, "onnxq_unknown"),
         Dim::Symbol(name) => {
             if let Some((symbol, _)) = loaded.symbols.iter().find(|(_, known)| known == name) {
                 return symbol.clone();
             }
-            let symbol: TDim = loaded.model.symbols.new_with_prefix("onnxq_dim").into();
+            let symbol = size(loaded, "onnxq_dim");
             loaded.symbols.push((symbol.clone(), name.clone()));
             symbol
         }
     }
+}
+
+/// A new symbol for a size, which tract is told is none below 0: it is compared with -1 where shapes are expanded.
+fn size(loaded: &mut Loaded, prefix: &str) -> TDim {
+    let symbols = &loaded.model.symbols;
+    let symbol = symbols.new_with_prefix(prefix);
+    // Without that less is known.
+    _ = symbols.add_assertion(format!("{symbol} >= 0"));
+    symbol.into()
 }
 
 /// The model's operators as tract's proto, `sources` declared as inputs.

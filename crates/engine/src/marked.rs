@@ -88,7 +88,7 @@ impl<'a> Marked<'a> {
             replace_codecs(self)?;
             replace_squeezes(self)?;
         }
-        Ok(())
+        rewrite::adapt_bodies(self)
     }
 
     /// Spells recognised operators in ONNX's own.

@@ -19,7 +19,7 @@ use tract_onnx::tract_hir::internal::Expansion;
 use crate::guard::Failure;
 use crate::marked::{Marked, Marker};
 use crate::support::int;
-use crate::tensor::{HalfFloats, TractTensor, datum_type};
+use crate::tensor::{HalfFloats, TractTensor, datum_type, element_type, from_tract, to_tract};
 
 /// Which way a codec goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,14 @@ pub(crate) struct Codec {
 }
 
 impl Eq for Codec {}
+
+/// What a codec with one scale computes.
+pub(crate) struct Spelling {
+    pub(crate) scale: f32,
+    pub(crate) zero_point: i32,
+    /// Where it quantizes: the type that holds the codes, the least and the largest code.
+    pub(crate) codes: Option<(ElementType, i32, i32)>,
+}
 
 /// 1.5 * 2^23: adding it to a float of magnitude below 2^22 rounds that to an integer, half to even.
 const MAGIC: f32 = 12_582_912.0;
@@ -198,6 +206,27 @@ impl Codec {
     /// The same where numbers are handed over in other types.
     pub(crate) fn with(&self, halves: HalfFloats) -> Self {
         Self { floats: halves.engine_type(self.floats), ..self.clone() }
+    }
+
+    /// The codec that an operator is, where it is one that can be computed.
+    pub(crate) fn find(graph: &Graph, id: OpId) -> Option<Self> {
+        is_codec(graph.op(id)).then(|| Self::at(graph, id).ok())?
+    }
+
+    /// Dequantized codes of a constant; `None` where this one quantizes, or they don't fit.
+    pub(crate) fn floats(&self, codes: &Tensor) -> Option<Tensor> {
+        let codes = to_tract(widened(codes).as_ref().unwrap_or(codes), HalfFloats::Kept).ok()?;
+        (self.direction == Direction::Dequantize).then(|| from_tract(&self.dequantize(&codes).ok()?))?
+    }
+
+    /// Its parameters, where they are the same for all elements.
+    pub(crate) fn spelling(&self) -> Option<Spelling> {
+        let (&[scale], &[zero_point]) = (self.scales.as_slice(), self.zero_points.as_slice()) else { return None };
+        let codes = match self.direction {
+            Direction::Dequantize => None,
+            Direction::Quantize(code) => Some((element_type(code.container)?, code.format.qmin(), code.format.qmax())),
+        };
+        Some(Spelling { scale, zero_point, codes })
     }
 
     /// Calls `each` with every run of elements that share parameters, and these.

@@ -168,6 +168,7 @@ pub(crate) fn show_tract(tensor: &TractTensor, see: &mut dyn FnMut(&[usize], Ele
         DatumType::F64 => slice(tensor).map(|x| see(shape, Elements::F64(x))),
         DatumType::I64 => slice(tensor).map(|x| see(shape, Elements::I64(x))),
         DatumType::I32 => slice(tensor).map(|x| see(shape, Elements::I32(x))),
+        DatumType::Bool => slice(tensor).map(|x| see(shape, Elements::Bool(x))),
         DatumType::TDim => known_dims(tensor).map(|x| see(shape, Elements::I64(&x))),
         _ => None,
     };
@@ -188,6 +189,7 @@ pub(crate) fn show(tensor: &Tensor, see: &mut dyn FnMut(&[usize], Elements<'_>))
         ElementType::F64 => see(shape, Elements::F64(&slice(tensor))),
         ElementType::I64 => see(shape, Elements::I64(&slice(tensor))),
         ElementType::I32 => see(shape, Elements::I32(&slice(tensor))),
+        ElementType::Bool => see(shape, Elements::Bool(&tensor.bytes().iter().map(|&x| x != 0).collect::<Vec<_>>())),
         other => see(shape, Elements::Other(other)),
     }
 }

@@ -483,6 +483,31 @@ impl Graph {
         self.foreign_names.extend(names);
     }
 
+    /// Gives a value another name, made from its own, that nobody has.
+    pub(crate) fn rename(&mut self, value: ValueId) {
+        let old = self.value(value).name.clone();
+        let mut name = old.clone();
+        let mut suffix = 1;
+        while self.is_taken(&name) {
+            name = format!("{old}_{suffix}");
+            suffix += 1;
+        }
+        self.names.remove(&old);
+        self.names.insert(name.clone(), value);
+        self.value_mut(value).name = name;
+    }
+
+    /// Lists a graph input.
+    pub(crate) fn declare_input(&mut self, declared: Declared) {
+        self.inputs.push(declared);
+    }
+
+    /// Takes a value off the lists of inputs and initializers.
+    pub(crate) fn undeclare(&mut self, value: ValueId) {
+        self.inputs.retain(|declared| declared.value != value);
+        self.initializers.retain(|&id| id != value);
+    }
+
     /// Gives an input or output another type, as it is declared as well.
     pub(crate) fn declare(&mut self, value: ValueId, tensor_type: &TensorType) {
         for declared in self.inputs.iter_mut().chain(&mut self.outputs).filter(|declared| declared.value == value) {

@@ -1,5 +1,6 @@
 //! The graph of an ONNX model and the means to change it. Knows nothing of quantization, of files or of engines.
 
+mod body;
 pub mod graph;
 pub mod inline;
 pub mod model;
@@ -14,6 +15,7 @@ pub mod types;
 pub mod value;
 pub mod verify;
 
+pub use body::Opened;
 pub use graph::{Builder, Declared, Graph, Slot, Use};
 pub use model::{Function, Model, OpsetImport};
 pub use op::{Attribute, AttributeValue, Op, OpId, RECOGNISED};

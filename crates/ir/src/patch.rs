@@ -35,6 +35,7 @@ enum Edit {
     SetOutput { op: OpId, slot: usize, value: ValueId },
     SetConstant { value: ValueId, tensor: Tensor },
     SetAttributes { op: OpId, attributes: Vec<Attribute> },
+    SetBody { op: OpId, place: usize, body: Box<Graph> },
     SetType { value: ValueId, tensor_type: TensorType },
     Declare { value: ValueId, tensor_type: TensorType },
     Changed(ValueId),
@@ -221,6 +222,11 @@ impl Patch {
         self.edits.push(Edit::SetAttributes { op, attributes });
     }
 
+    /// Puts another body in the place of one of an operator's; its names are kept away from new values.
+    pub fn set_body(&mut self, op: OpId, place: usize, body: Graph) {
+        self.edits.push(Edit::SetBody { op, place, body: Box::new(body) });
+    }
+
     /// States the type of a value.
     pub fn set_type(&mut self, value: ValueId, tensor_type: TensorType) {
         self.edits.push(Edit::SetType { value, tensor_type });
@@ -337,6 +343,10 @@ impl Patch {
                 | Edit::Declare { value: id, .. }
                 | Edit::Changed(id)
                 | Edit::Forget(id) => value(id)?,
+                Edit::SetBody { op: id, place, .. } => {
+                    let body = graph.try_op(*id).and_then(|op| op.bodies().nth(*place));
+                    body.map(drop).ok_or_else(|| missing(id))?;
+                }
                 Edit::SetAttributes { op: id, .. } | Edit::RemoveOp(id) => op(id)?,
             }
         }
@@ -381,6 +391,14 @@ fn apply_edit(graph: &mut Graph, edit: Edit, loose: &mut Vec<ValueId>) {
         }
         Edit::SetAttributes { op, attributes } => {
             graph.op_mut(op).attributes = attributes;
+            graph.sync_captures(op);
+        }
+        Edit::SetBody { op, place, body } => {
+            loose.extend(graph.captures_of(op));
+            graph.reserve_names(body.names());
+            if let Some(slot) = graph.op_mut(op).bodies_mut().nth(place) {
+                *slot = *body;
+            }
             graph.sync_captures(op);
         }
         Edit::SetType { value, tensor_type } => graph.set_type(value, tensor_type),
@@ -439,6 +457,7 @@ impl fmt::Display for Patch {
                     )?;
                 }
                 Edit::SetAttributes { op, .. } => writeln!(f, "{op:?} attributes")?,
+                Edit::SetBody { op, place, .. } => writeln!(f, "{op:?} body {place}")?,
                 Edit::SetType { value, tensor_type } => writeln!(f, "{value:?} : {tensor_type}")?,
                 Edit::Declare { value, tensor_type } => writeln!(f, "{value:?} declared {tensor_type}")?,
                 Edit::Changed(value) => writeln!(f, "{value:?} changed")?,

@@ -116,6 +116,8 @@ pub enum Elements<'a> {
     I64(&'a [i64]),
     /// int32
     I32(&'a [i32]),
+    /// bool
+    Bool(&'a [bool]),
     /// Any other type, which no observer looks into.
     Other(ElementType),
 }
@@ -126,9 +128,30 @@ impl<'a> Elements<'a> {
         match self {
             Self::F32(elements) => Some(Cow::Borrowed(elements)),
             Self::F64(elements) => Some(elements.iter().map(|&x| x as f32).collect()),
-            Self::I64(_) | Self::I32(_) | Self::Other(_) => None,
+            Self::I64(_) | Self::I32(_) | Self::Bool(_) | Self::Other(_) => None,
         }
     }
+}
+
+impl Shown<'_> {
+    /// A tensor of the elements; none where they are of a type that no observer looks into.
+    pub fn tensor(&self) -> Option<Tensor> {
+        let shape = self.shape.to_vec();
+        Some(match self.elements {
+            Elements::F32(elements) => Tensor::new(shape, elements.to_vec()),
+            Elements::F64(elements) => Tensor::new(shape, elements.to_vec()),
+            Elements::I64(elements) => Tensor::new(shape, elements.to_vec()),
+            Elements::I32(elements) => Tensor::new(shape, elements.to_vec()),
+            Elements::Bool(elements) => truths(shape, elements),
+            Elements::Other(_) => return None,
+        })
+    }
+}
+
+/// A tensor of truth values.
+pub fn truths(shape: Vec<usize>, elements: &[bool]) -> Tensor {
+    let bytes: Vec<u8> = elements.iter().map(|&element| element.into()).collect();
+    Tensor::from_bytes(ElementType::Bool, shape, bytes.into()).expect("as many elements as the shape has")
 }
 
 /// A value as it is shown to an observer, valid for the moment only.

@@ -16,7 +16,7 @@ pub mod trial;
 pub use described::DescribedSite;
 pub use evaluator::{
     Elements, EngineError, Evaluator, Inferred, Request, Runner, Sample, Session, Shown, UnsupportedOp, each_sample,
-    sweep,
+    sweep, truths,
 };
 pub use facts::{Carry, ChannelAxis, Fact, Facts, Needs, Statistic};
 pub use fake::Misfit;

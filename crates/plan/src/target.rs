@@ -1,7 +1,9 @@
 //! What a runtime computes in few bits, and where Q/DQ must stand for it. Data: the rules are read from TOML.
 
-use onnxq_numerics::{IntFormat, Signedness, Symmetry};
+use onnxq_numerics::{IntFormat, Signedness, Symmetry, Uniform};
 use serde::{Deserialize, Serialize};
+
+use crate::plan::Quantizer;
 
 /// A runtime.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -152,6 +154,21 @@ pub struct FixedScale {
     pub scale: f32,
     /// The code of the value 0.
     pub zero_point: i32,
+}
+
+impl FixedScale {
+    /// The quantizer that is set for codes of this format, if one is.
+    pub fn of(fixed: &[Self], format: IntFormat) -> Option<Quantizer> {
+        let own = fixed.iter().find(|own| own.bits == format.bits())?;
+        Uniform::new(format, own.scale, own.zero_point).ok().map(Quantizer::Tensor)
+    }
+}
+
+impl OperatorRule {
+    /// The quantizer that the runtime sets itself for codes of this format.
+    pub fn fixed(&self, format: IntFormat) -> Option<Quantizer> {
+        FixedScale::of(&self.fixed, format)
+    }
 }
 
 /// Where Q/DQ stand for an operator.

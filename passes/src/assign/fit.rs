@@ -94,7 +94,7 @@ pub(crate) fn run(search: &impl Search, cx: &mut Context<'_>) -> Result<(), Pass
                 let seen = cx.facts.range(cx.graph(), value);
                 let what = seen.map_or_else(
                     || "was empty or never computed".to_owned(),
-                    |range| format!("was always {}", range.min()),
+                    |range| format!("was always {}", short(range.min())),
                 );
                 let reason = format!("no-range: `{name}` {what} in calibration");
                 leave_float(cx, site, &reason);
@@ -149,4 +149,9 @@ pub(crate) fn fit_weight(
             Quantizer::Channels { axis, channels: fit_channels(&elements, outer, shape[axis], inner, fit) }
         }
     })
+}
+/// The number as people write it: the lowest of all has 39 digits.
+fn short(number: f32) -> String {
+    const MANY_DIGITS: f32 = 1e6;
+    if number.abs() < MANY_DIGITS { number.to_string() } else { format!("{number:e}") }
 }

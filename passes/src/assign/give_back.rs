@@ -15,6 +15,8 @@
 //! Then, while the output that suffers most has an SQNR below `min-sqnr` in simulation, operators leave the plan in the
 //! order of the output error that each makes alone, divided by its MACs (an operator without weights counts as 16 for every
 //! element that it writes); none whose leaving would take more than half of the eligible MACs. Where that does not reach `min-sqnr`, the best of the plans that were tried is kept, and the summary says so.
+//! Where the target has activations of 16 bits, operators get these first, over the same ranges, and all may have them; only
+//! what that does not mend becomes float.
 //! Where there are many operators, neighbours are tried together, and the worst groups are taken apart. What then stands
 //! alone leaves its integer chain.
 //!
@@ -39,10 +41,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::{OpId, ValueId};
+use onnxq_numerics::IntFormat;
 use onnxq_plan::trial::{HARDER, On, OutputDeviation, worst_db, worst_samples};
 use onnxq_plan::{Deviation, Needs, OperatorKind, Plan, Quantizer, Site, Statistic, Trials};
 use serde::{Deserialize, Serialize};
 
+use super::finer::finer;
 use super::kind::Candidate;
 use super::without::{alone, leave, without};
 use crate::pass::{Context, Pass, PassError, Promise, View};
@@ -186,28 +190,91 @@ fn give_back_for_output(cx: &mut Context<'_>, trials: &dyn Trials, least: f64) -
     }
     let with_ruined = trials.with_ruined(cx.model, cx.plan)?;
     let trials = with_ruined.as_deref().unwrap_or(trials);
-    let outputs = trials.outputs(cx.model, cx.plan, On::All)?;
-    let start = Judged::of(&outputs);
-    if start.db >= least {
-        return Ok(());
+    let mut outputs = trials.outputs(cx.model, cx.plan, On::All)?;
+    for relief in Relief::all(cx) {
+        if Judged::of(&outputs).db >= least {
+            return Ok(());
+        }
+        outputs = relieve(cx, trials, relief, (least, &outputs))?;
     }
-    let work = Work::of(cx);
-    let ranking = Ranking::make(cx, trials, &work, &worst_samples(&outputs, RANKING_SAMPLES))?;
-    let mut search = Search { cx, trials, ranking: &ranking, tried: BTreeMap::from([(0, start)]) };
-    let reached = search.fewest(least)?;
-    let tried = search.tried;
-    let best = || tried.iter().fold(0, |best, (&count, it)| if it.db > tried[&best].db { count } else { best });
-    let count = reached.unwrap_or_else(best);
-    let end = tried[&count];
-    if end.together < least {
+    let end = Judged::of(&outputs).together;
+    if end < least {
         cx.note(format!(
-            "the output has {:.1} dB on held-out samples, {least:.1} were asked for: no plan with half of the MACs in integers reaches that",
-            end.together
+            "the output has {end:.1} dB on held-out samples, {least:.1} were asked for: no plan with half of the MACs in integers reaches that"
         ));
     }
-    let reason = format!("given-back: {}", start.until(end));
-    leave(cx, &ranking.order[..count].iter().map(|&op| (op, reason.clone())).collect());
     Ok(())
+}
+
+/// Gives relief to as few operators as reach `least` or, where none do, to those with which the outputs are best. Takes and
+/// returns the outputs.
+fn relieve(
+    cx: &mut Context<'_>,
+    trials: &dyn Trials,
+    relief: Relief,
+    (least, outputs): (f64, &[OutputDeviation]),
+) -> Result<Vec<OutputDeviation>, PassError> {
+    let work = Work::of(cx);
+    let ranking = Ranking::make(cx, trials, (&work, relief), &worst_samples(outputs, RANKING_SAMPLES))?;
+    let tried = BTreeMap::from([(0, outputs.to_vec())]);
+    let mut search = Search { cx, trials, relief, ranking: &ranking, tried };
+    let reached = search.fewest(least)?;
+    let mut tried = search.tried;
+    let db = |count: usize| Judged::of(&tried[&count]).db;
+    let best = || tried.keys().fold(0, |best, &count| if db(count) > db(best) { count } else { best });
+    let count = reached.unwrap_or_else(best);
+    let end = tried.remove(&count).expect("it was tried");
+    relief.give(cx, &ranking.order[..count], (Judged::of(outputs), Judged::of(&end)));
+    Ok(end)
+}
+
+/// What is done for an operator that the output can't bear.
+#[derive(Clone, Copy)]
+enum Relief {
+    /// It stays float.
+    Float,
+    /// Its activations have codes of more bits, which the target computes with as well.
+    Wider(IntFormat),
+}
+
+impl Relief {
+    /// What the target has, the cheapest first.
+    fn all(cx: &Context<'_>) -> Vec<Self> {
+        const WIDE: u8 = 16;
+        let is_narrow = cx.settings.bits.activation.is_some_and(|bits| bits < WIDE);
+        let wide = cx.target.activation_format(WIDE).ok().filter(|_| is_narrow);
+        wide.map(Self::Wider).into_iter().chain([Self::Float]).collect()
+    }
+
+    /// Whether multiply-accumulates stay in integers.
+    fn keeps_macs(self) -> bool {
+        matches!(self, Self::Wider(_))
+    }
+
+    /// The plan in which these operators have it.
+    fn plan(self, cx: &Context<'_>, ops: &BTreeSet<OpId>) -> Plan {
+        match self {
+            Self::Float => without(cx.graph(), cx.plan, ops).0,
+            Self::Wider(format) => finer(cx.graph(), cx.plan, ops, (cx.target, format)),
+        }
+    }
+
+    /// Gives it to these operators and says why.
+    fn give(self, cx: &mut Context<'_>, ops: &[OpId], (before, after): (Judged, Judged)) {
+        match self {
+            Self::Float => {
+                let reason = format!("given-back: {}", before.until(after, ["with all in integers", "without"]));
+                leave(cx, &ops.iter().map(|&op| (op, reason.clone())).collect());
+            }
+            Self::Wider(format) => {
+                *cx.plan = self.plan(cx, &ops.iter().copied().collect());
+                if !ops.is_empty() {
+                    let gain = before.until(after, ["without", "with them"]);
+                    cx.note(format!("activations of {} operators have {} bits: {gain}", ops.len(), format.bits()));
+                }
+            }
+        }
+    }
 }
 
 /// How good the outputs are under a plan, in dB.
@@ -229,15 +296,15 @@ impl Judged {
         Self { db, together, sample: (worst + HARDER <= db).then_some(worst) }
     }
 
-    /// What was gained from here to there.
-    fn until(self, end: Self) -> String {
+    /// What was gained from here to there, which these words name.
+    fn until(self, end: Self, [here, there]: [&str; 2]) -> String {
         match self.sample {
             Some(before) => {
                 let after = end.sample.map_or_else(|| "as much as others".to_owned(), |after| format!("{after:.1} dB"));
-                format!("one sample has {before:.1} dB with all in integers, {after} without")
+                format!("one sample has {before:.1} dB {here}, {after} {there}")
             }
             None => {
-                format!("the output has {:.1} dB with all in integers, {:.1} dB without", self.together, end.together)
+                format!("the output has {:.1} dB {here}, {:.1} dB {there}", self.together, end.together)
             }
         }
     }
@@ -284,7 +351,12 @@ const RANKING_TRIALS: usize = 64;
 const RANKING_SAMPLES: usize = 2;
 
 impl Ranking {
-    fn make(cx: &Context<'_>, trials: &dyn Trials, work: &Work, samples: &[usize]) -> Result<Self, PassError> {
+    fn make(
+        cx: &Context<'_>,
+        trials: &dyn Trials,
+        (work, relief): (&Work, Relief),
+        samples: &[usize],
+    ) -> Result<Self, PassError> {
         let planned: BTreeSet<OpId> = cx.plan.operators().map(|(op, _)| op).collect();
         let ops: Vec<OpId> = cx.ops().into_iter().filter(|op| planned.contains(op)).collect();
         let error = |group: &[OpId]| -> Result<f64, PassError> {
@@ -318,7 +390,7 @@ impl Ranking {
         let mut kept: u64 = order.iter().filter(|&&op| weighted(op)).map(|&op| work.get(op)).sum();
         order.retain(|&op| {
             let macs = if weighted(op) { work.get(op) } else { 0 };
-            let may = 2 * (kept - macs) >= work.eligible;
+            let may = macs == 0 || relief.keeps_macs() || 2 * (kept - macs) >= work.eligible;
             kept -= if may { macs } else { 0 };
             may
         });
@@ -330,20 +402,22 @@ impl Ranking {
 struct Search<'a, 'b> {
     cx: &'a Context<'b>,
     trials: &'a dyn Trials,
+    relief: Relief,
     ranking: &'a Ranking,
-    tried: BTreeMap<usize, Judged>,
+    tried: BTreeMap<usize, Vec<OutputDeviation>>,
 }
 
 impl Search<'_, '_> {
     /// What the plan is judged by without the first `count` operators, in dB.
     fn db(&mut self, count: usize) -> Result<f64, PassError> {
         if let Some(known) = self.tried.get(&count) {
-            return Ok(known.db);
+            return Ok(Judged::of(known).db);
         }
         let gone: BTreeSet<OpId> = self.ranking.order[..count].iter().copied().collect();
-        let (plan, _) = without(self.cx.graph(), self.cx.plan, &gone);
-        let judged = Judged::of(&self.trials.outputs(self.cx.model, &plan, On::All)?);
-        self.tried.insert(count, judged);
+        let plan = self.relief.plan(self.cx, &gone);
+        let outputs = self.trials.outputs(self.cx.model, &plan, On::All)?;
+        let judged = Judged::of(&outputs);
+        self.tried.insert(count, outputs);
         Ok(judged.db)
     }
 
@@ -388,6 +462,11 @@ mod tests {
     #[test]
     fn given_back() {
         check!("give-back/given_back");
+    }
+
+    #[test]
+    fn sixteen_bits() {
+        check!("give-back/sixteen_bits");
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub(crate) mod best_percentile;
 pub(crate) mod chain;
 pub(crate) mod deviation;
 pub(crate) mod entropy;
+pub(crate) mod finer;
 pub(crate) mod fit;
 pub(crate) mod give_back;
 pub(crate) mod kind;

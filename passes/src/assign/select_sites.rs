@@ -32,7 +32,7 @@
 //! - `form`: the weight of a product or convolution is computed, on the left or no matrix.
 //! - `per-tensor`: the model can't be raised to opset 13, which a scale per channel needs, so the weight has one scale; it
 //!   is quantized all the same.
-//! - `body`: it lies in a body of If, Loop or Scan, or in a local function.
+//! - `function`: it lies in a local function that can't be inlined.
 //!
 //! # Options
 //! - `sites`: the operators to quantize, each with `op` and optionally `activation-bits`, `weight-bits`, `softmax`
@@ -44,7 +44,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::ops::Softmax;
 use onnxq_ir::{ElementType, Graph, OpId, ValueId};
-use onnxq_numerics::{Base, LevelRule, Symmetry, Uniform};
+use onnxq_numerics::{Base, LevelRule, Symmetry};
 use onnxq_plan::target::{FixedScale, WeightGranularity};
 use onnxq_plan::{Bits, Granularity, OperatorKind, Placement, Quantizer, Scheme, Site, Target};
 use serde::{Deserialize, Serialize};
@@ -155,7 +155,7 @@ impl Pass for SelectSites {
             }
         }
         note_forms(cx, &quantized);
-        note_bodies(cx);
+        note_functions(cx);
         Ok(())
     }
 }
@@ -176,8 +176,7 @@ impl Rule {
     /// The quantizer that the runtime sets itself for an output of this scheme.
     fn fixed(&self, scheme: Scheme) -> Option<Quantizer> {
         let Scheme::Uniform { format, .. } = scheme else { return None };
-        let fixed = self.fixed.iter().find(|fixed| fixed.bits == format.bits())?;
-        Uniform::new(format, fixed.scale, fixed.zero_point).ok().map(Quantizer::Tensor)
+        FixedScale::of(&self.fixed, format)
     }
 }
 
@@ -477,21 +476,16 @@ fn note_forms(cx: &mut Context<'_>, quantized: &Quantized) {
     }
 }
 
-/// Says what lies in bodies and local functions and stays float.
-fn note_bodies(cx: &mut Context<'_>) {
+/// Says what lies in local functions and stays float.
+fn note_functions(cx: &mut Context<'_>) {
     let quantizable = |graph: &Graph| graph.op_ids().filter(|&op| is_weighted(graph, op)).count();
-    let mut notes: Vec<(OpId, &'static str)> = Vec::new();
-    for op in cx.ops() {
+    let is_left = |&op: &OpId| {
         let node = cx.graph().op(op);
-        if node.bodies().map(quantizable).sum::<usize>() > 0 {
-            notes.push((op, "body: what lies in a body of If, Loop or Scan is not quantized yet"));
-        }
         let function = cx.model.function(node.domain(), node.op_type(), node.overload());
-        if function.is_some_and(|function| quantizable(&function.body) > 0) {
-            notes.push((op, "body: its local function can't be inlined"));
-        }
-    }
-    for (op, reason) in notes {
+        function.is_some_and(|function| quantizable(&function.body) > 0)
+    };
+    let reason = "function: its local function can't be inlined";
+    for op in cx.ops().into_iter().filter(is_left).collect::<Vec<_>>() {
         let op_type = cx.graph().op(op).op_type().to_owned();
         cx.decline(op, reason);
         cx.leave_float(op, &op_type, reason);
@@ -608,11 +602,6 @@ mod tests {
     #[test]
     fn form() {
         check_declined!("select-sites/form", "form: its weight is computed, on the left or no matrix");
-    }
-
-    #[test]
-    fn body() {
-        check_declined!("select-sites/body", "body: what lies in a body of If, Loop or Scan is not quantized yet");
     }
 
     #[test]

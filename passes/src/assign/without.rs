@@ -76,7 +76,7 @@ fn assemble(graph: &Graph, plan: &Plan, links: &[Link]) -> Plan {
 }
 
 /// The entry of a value as it is written, with a scheme of its own.
-fn own(plan: &Plan, value: ValueId) -> Option<Entry> {
+pub(crate) fn own(plan: &Plan, value: ValueId) -> Option<Entry> {
     let entry = plan.get(Site::Output(value))?;
     let mut first = entry;
     while let Scheme::Shared(source) = first.scheme {

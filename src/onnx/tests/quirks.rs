@@ -274,6 +274,36 @@ fn each_graph_between_captures_for_itself() {
     }
 }
 
+#[test]
+fn a_capture_that_moved_goes_by_its_new_name() {
+    let graph = GraphProto {
+        name: text("branch"),
+        node: vec![node("Neg", &["s"], &["n"])],
+        output: vec![info("n")],
+        ..Default::default()
+    };
+    let body = |branch: &str| AttributeProto {
+        name: text(branch),
+        r#type: Some(5),
+        g: Some(Box::new(graph.clone())),
+        ..AttributeProto::default()
+    };
+    let mut proto = sample();
+    let mut choice = node("If", &["c"], &["chosen"]);
+    choice.attribute = vec![body("then_branch"), body("else_branch")];
+    proto.graph.get_or_insert_default().node.push(choice);
+    let mut model = read(&proto);
+    let find = |model: &onnxq_ir::Model, name: &str| model.graph.find_value(name).expect("a value");
+    let (s, x) = (find(&model, "s"), find(&model, "x"));
+    let owner = model.graph.producer(find(&model, "chosen")).expect("a producer").0;
+    let mut patch = onnxq_ir::Patch::new(&model.graph, "test", owner);
+    patch.redirect_use(onnxq_ir::Use { op: owner, slot: onnxq_ir::Slot::Capture }, s, x);
+    patch.apply(&mut model.graph).expect("applies");
+    let again = crate::onnx::read_bytes(crate::onnx::to_bytes(&model).expect("bytes").into(), None).expect("a model");
+    let owner = again.graph.producer(find(&again, "chosen")).expect("a producer").0;
+    assert_eq!(again.graph.captures_of(owner), [find(&again, "x")]);
+}
+
 /// Bits of the elements, first element and lowest bit first: what ONNX's raw data is, said once more.
 fn bit_stream(codes: &[u64], bits: usize) -> Vec<u8> {
     let mut bytes = vec![0u8; (codes.len() * bits).div_ceil(8)];

@@ -5,6 +5,7 @@
 mod dissolve;
 mod functions;
 mod gather_nd;
+mod left;
 mod numbers;
 mod pad;
 mod recurrent;
@@ -14,13 +15,21 @@ use onnxq_ir::{Attribute, AttributeValue, Function, Graph, Op, OpId, Output, Pat
 use crate::guard::Failure;
 
 pub(crate) use dissolve::{deciding_inputs, dissolve, is_decided};
+pub(crate) use left::adapt_bodies;
 
 /// Writes one operator in others; `None` where it is none that the rule is for, or is well as it is.
 type Rule = fn(&mut Patch, &Graph, OpId) -> Option<()>;
 
 /// The first that applies, applies.
-const RULES: &[Rule] =
-    &[recurrent::rewrite, pad::rewrite, gather_nd::rewrite, numbers::power, numbers::gemm_of_doubles, numbers::swish];
+const RULES: &[Rule] = &[
+    recurrent::rewrite,
+    pad::rewrite,
+    gather_nd::rewrite,
+    numbers::power,
+    numbers::gemm_of_doubles,
+    numbers::equal_sizes,
+    numbers::swish,
+];
 
 /// A graph with calls of local functions inlined, and what tract lacks written in what it has, in bodies too.
 /// `None` where nothing has to change.

@@ -3,6 +3,7 @@
 use onnxq_ir::{Attribute, ElementType, Graph, Op, OpId, Patch, Tensor, ValueId, ops};
 
 use super::{plain, take_over};
+use crate::load::Upstream;
 use crate::support::float;
 
 /// Pow: the exponent gets the type of the base, whose type the result has. tract takes the wider of both.
@@ -47,6 +48,26 @@ pub(super) fn gemm_of_doubles(patch: &mut Patch, graph: &Graph, id: OpId) -> Opt
         result = plain(patch, graph, "Add", &[result, c]);
     }
     take_over(patch, graph, id, &[Some(result)])
+}
+
+/// Equal of sizes, which tract takes for different wherever it does not know that they are the same: neither less nor
+/// greater, of which it does not say what it does not know.
+pub(super) fn equal_sizes(patch: &mut Patch, graph: &Graph, id: OpId) -> Option<()> {
+    let (a, b) = graph.op(id).is("Equal").then(|| Some((graph.input(id, 0)?, graph.input(id, 1)?)))??;
+    let is_integer = |value| ops::constant_tensor(graph, value).is_some_and(|it| it.element() == ElementType::I64);
+    if !is_integer(a) && !is_integer(b) && !follows_from_sizes(graph, &[a, b]) {
+        return None;
+    }
+    let [differs_down, differs_up] = ["Less", "Greater"].map(|order| plain(patch, graph, order, &[a, b]));
+    let differs = plain(patch, graph, "Or", &[differs_down, differs_up]);
+    let same = plain(patch, graph, "Not", &[differs]);
+    take_over(patch, graph, id, &[Some(same)])
+}
+
+/// Whether sizes of other values go into these.
+fn follows_from_sizes(graph: &Graph, values: &[ValueId]) -> bool {
+    let upstream = Upstream::of(graph, values);
+    graph.op_ids().any(|id| upstream.has_op(id) && ["Shape", "Size"].iter().any(|kind| graph.op(id).is(kind)))
 }
 
 /// Swish with a factor, `x sigmoid(alpha x)`, which tract ignores.

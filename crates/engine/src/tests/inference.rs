@@ -47,6 +47,26 @@ fn a_chain_from_a_known_size_is_constant() {
     assert_eq!(find(mean).unwrap().tensor_type.to_string(), "float[N, 3, 64]");
 }
 
+/// Whether an open size is 1 is not known; whether 64 is 1 is.
+#[test]
+fn open_sizes_may_be_any_number() {
+    let mut sketch = Sketch::new(17);
+    let x = sketch.input("x", ElementType::F32, vec![Dim::Unknown, Dim::Known(64)]);
+    let (_, shape) = sketch.plain("Shape", &[x], "shape");
+    let one = sketch.constant("one", Tensor::scalar(1i64));
+    let minus_one = sketch.constant("minus_one", Tensor::scalar(-1i64));
+    let (_, is_inferred) = sketch.plain("Equal", &[shape, minus_one], "is_inferred");
+    let [open, known] = [("open", 0i64), ("known", 1)].map(|(name, axis)| {
+        let axis = sketch.constant(&format!("{name}_axis"), Tensor::scalar(axis));
+        let (_, size) = sketch.plain("Gather", &[shape, axis], &format!("{name}_size"));
+        sketch.plain("Equal", &[size, one], name).1
+    });
+    let find = infer(&sketch.model());
+    assert!(find(open).is_none_or(|it| it.constant.is_none()));
+    assert_eq!(find(is_inferred).expect("typed").constant.and_then(|it| it.to_i64()), Some(vec![0, 0]));
+    assert_eq!(find(known).expect("typed").constant.and_then(|it| it.to_i64()), Some(vec![0]));
+}
+
 /// tract has no bfloat16: its types are learnt under another name, its constants in float32.
 #[test]
 fn bfloat16_is_a_type() {

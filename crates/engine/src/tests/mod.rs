@@ -117,6 +117,7 @@ pub(super) fn run_sample(runner: &mut dyn Runner, taps: &[ValueId], sample: &Sam
             Elements::F64(x) => seen.floats = x.iter().map(|&x| x as f32).collect(),
             Elements::I64(x) => seen.integers = x.to_vec(),
             Elements::I32(x) => seen.integers = x.iter().map(|&x| x.into()).collect(),
+            Elements::Bool(x) => seen.integers = x.iter().map(|&x| x.into()).collect(),
             Elements::Other(element) => seen.other = Some(element),
         }
         all.push(seen);

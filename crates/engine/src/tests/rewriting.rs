@@ -346,3 +346,30 @@ fn numbers_of_two_types_meet() {
     assert_eq!(seen[0].floats, [23.0]);
     assert_eq!(seen[1].floats, [1.5, -1.0]);
 }
+
+/// Codes in the body of a Scan: large values saturate, a weight has scales per column, and what is stacked is read again.
+#[test]
+fn codes_in_a_scan_are_those_of_onnx() {
+    let text = "<ir_version: 8, opset_import: [\"\" : 17]>
+        g (float[3, 2] rows, float[2] start) => (float[2] last, float[3, 2] all) {
+            last, all = Scan <num_scan_inputs = 1, body = step (float[2] before, float[2] row)
+                => (float[2] after, float[2] out)
+                <float s = {0.5}, uint8 z = {10}, int8[2, 2] codes = {1, 2, 3, -4}, float[2] scales = {0.5, 0.25},
+                 int8[2] zeros = {0, 0}> {
+                q = QuantizeLinear (row, s, z)
+                d = DequantizeLinear (q, s, z)
+                w = DequantizeLinear <axis = 1> (codes, scales, zeros)
+                out = MatMul (d, w)
+                after = Add (before, out)
+            }> (start, rows)
+        }";
+    let model = onnxq_ir::text::parse(text).expect("a model");
+    let value = |name: &str| model.graph.find_value(name).expect("a value");
+    let given =
+        [("rows", vec![3, 2], vec![1.25f32, -0.75, 1000.0, -1000.0, 0.1, 0.0]), ("start", vec![2], vec![1.0, 1.0])];
+    let given = given.map(|(name, shape, elements)| (value(name), Tensor::new(shape, elements)));
+    let seen = run(&model, &[value("last"), value("all")], given.into());
+    // d: [1, -1] (halves go to even steps), [122.5, -5], [0, 0]; w: [[0.5, 0.5], [1.5, -1]].
+    assert_eq!(seen[1].floats, [-1.0, 1.5, 53.75, 66.25, 0.0, 0.0]);
+    assert_eq!(seen[0].floats, [53.75, 68.75]);
+}

@@ -26,7 +26,7 @@ fn inputs_constants_and_values_are_shown_once() {
     assert_eq!(seen[3].floats, seen[2].floats);
     assert_eq!(seen[4].floats, [11.0, 0.0, 13.0, 20.0]);
     assert_eq!(seen[5].integers, [2, 2]);
-    assert_eq!(seen[6].other, Some(ElementType::Bool));
+    assert_eq!(seen[6].integers, [1, 1, 1, 1]);
     assert!(seen[..5].iter().all(|seen| seen.shape == [2, 2] || seen.value == w));
 }
 
