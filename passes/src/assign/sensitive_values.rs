@@ -180,7 +180,7 @@ fn reason(cx: &Context<'_>, value: ValueId, meaning: Meaning) -> Option<String> 
     let range = || seen().and_then(MinMax::range);
     match meaning {
         Meaning::Scores => {
-            let lowest = range().map_or(f32::INFINITY, |range| range.min());
+            let lowest = range().map_or(f32::INFINITY, onnxq_numerics::Range::min);
             let lowest = if seen()?.infinite() > 0 { f32::NEG_INFINITY } else { lowest };
             (lowest <= LOWEST_SCORE).then(|| {
                 format!(
