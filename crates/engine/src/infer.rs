@@ -59,7 +59,7 @@ fn inferred_of(model: &Model, marked: &Marked<'_>, targets: &[ValueId]) -> Resul
 }
 
 /// What follows about each of `targets` where the inputs are as `fed` says.
-pub(crate) fn typed(
+fn typed(
     model: &Model,
     marked: &Marked<'_>,
     targets: &[ValueId],
@@ -105,7 +105,8 @@ fn renamed(known: Inferred, exact: Option<&Inferred>) -> Inferred {
     Inferred { value, tensor_type, constant }
 }
 
-fn typed_as(
+/// The same, with float16 and bfloat16 handed over in this way.
+pub(crate) fn typed_as(
     model: &Model,
     marked: &Marked<'_>,
     targets: &[ValueId],

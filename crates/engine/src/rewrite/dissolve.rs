@@ -8,10 +8,11 @@ use rustc_hash::FxHashMap;
 
 use super::{applied, integers, take_over};
 use crate::guard::Failure;
-use crate::infer::typed;
+use crate::infer::typed_as;
 use crate::load::{Fed, Upstream};
 use crate::marked::Marked;
 use crate::support::node_name;
+use crate::tensor::HalfFloats;
 
 /// A loop of more iterations is left.
 const LONGEST: usize = 1024;
@@ -216,7 +217,8 @@ fn elements(
     if constants.iter().all(Option::is_some) {
         return Ok(constants);
     }
-    let found = typed(model, marked, values, fed)?;
+    // Computed as when the model runs: tract types fewer operators of float16.
+    let found = typed_as(model, marked, values, fed, HalfFloats::Widened)?;
     let found = found.into_iter().map(|inferred| inferred.and_then(|it| it.constant));
     Ok(constants.into_iter().zip(found).map(|(constant, found)| constant.or(found)).collect())
 }

@@ -13,7 +13,10 @@ pub(super) fn power(patch: &mut Patch, graph: &Graph, id: OpId) -> Option<()> {
     }
     let (base, exponent) = (graph.input(id, 0)?, graph.input(id, 1)?);
     let element = |value: ValueId| graph.tensor_type(value).map(|known| known.element);
-    if element(exponent) != Some(ElementType::F64) || element(base) == Some(ElementType::F64) {
+    let (of_base, of_exponent) = (element(base), element(exponent));
+    let is_wider = of_exponent == Some(ElementType::F64)
+        || of_base.is_some_and(ElementType::is_half) && of_exponent == Some(ElementType::F32);
+    if !is_wider || of_base == of_exponent {
         return None;
     }
     let exponent = plain(patch, graph, "CastLike", &[exponent, base]);

@@ -88,6 +88,16 @@ fn bfloat16_is_a_type() {
     assert_eq!(find(turned).unwrap().constant, Some(Tensor::new(vec![2], vec![-number; 2])));
 }
 
+/// tract takes the wider type of both.
+#[test]
+fn a_power_has_the_type_of_its_base() {
+    let mut sketch = Sketch::new(17);
+    let x = sketch.input("x", ElementType::F16, vec![Dim::Known(2)]);
+    let two = sketch.constant("two", Tensor::scalar(2.0f32));
+    let (_, y) = sketch.plain("Pow", &[x, two], "y");
+    assert_eq!(infer(&sketch.model())(y).expect("typed").tensor_type.to_string(), "float16[2]");
+}
+
 #[test]
 fn equal_names_are_equal_sizes_and_unknown_ones_are_not() {
     let mut sketch = Sketch::new(17);

@@ -129,6 +129,31 @@ fn an_if_on_a_shape_is_its_branch() {
 }
 
 #[test]
+fn an_if_in_a_model_of_float16_is_its_branch() {
+    let mut sketch = Sketch::new(17);
+    let x = sketch.input("x", ElementType::F16, vec![symbol("T"), Dim::Known(1), Dim::Known(2)]);
+    let weights = |shape: [usize; 3]| {
+        Tensor::new(shape.to_vec(), noise(2, 16).into_iter().map(half::f16::from_f32).collect::<Vec<_>>())
+    };
+    let (w, r) = (sketch.constant("w", weights([1, 8, 2])), sketch.constant("r", weights([1, 8, 2])));
+    let (_, hidden) = sketch.op(Op::new("", "LSTM", vec![Attribute::int("hidden_size", 2)]), &[x, w, r], "hidden");
+    let axes = sketch.constant("axes", Tensor::new(vec![2], vec![1i64, 2]));
+    let (_, rows) = sketch.plain("Squeeze", &[hidden, axes], "rows");
+    let (_, shape) = sketch.plain("Shape", &[rows], "shape");
+    let (zero, one) = (sketch.constant("zero", Tensor::scalar(0i64)), sketch.constant("one", Tensor::scalar(1i64)));
+    let (_, length) = sketch.plain("Gather", &[shape, zero], "length");
+    let (_, is_one) = sketch.plain("Equal", &[length, one], "is_one");
+    let (y, _) = branches(&mut sketch, rows, is_one);
+    let model = sketch.model();
+    let data = |steps: usize| {
+        let halves = noise(1, 2 * steps).into_iter().map(half::f16::from_f32).collect::<Vec<_>>();
+        vec![(x, Tensor::new(vec![steps, 1, 2], halves))]
+    };
+    assert_eq!(run(&model, &[y], data(1))[0].shape, [2]);
+    assert_eq!(run(&model, &[y], data(3))[0].shape, [3, 2]);
+}
+
+#[test]
 fn an_if_on_an_input_of_one_number_is_the_branch_of_each_sample() {
     let mut sketch = Sketch::new(17);
     let x = sketch.floats("x", &[1, 2]);
