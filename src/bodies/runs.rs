@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use onnxq_ir::ops::{Control, Scanned};
-use onnxq_ir::{ElementType, Graph, Model, OpId, Opened, Tensor, ValueId};
+use onnxq_ir::{Dim, ElementType, Graph, Model, OpId, Opened, Tensor, TensorType, ValueId};
 use onnxq_plan::{EngineError, Request, Runner, Sample, truths};
 
 use crate::bodies::{Around, model_of};
@@ -74,6 +74,12 @@ impl Runs {
     pub(super) fn samples(&self, place: usize) -> Option<Samples> {
         let kept = &self.each[place].kept;
         (!kept.is_empty()).then(|| Samples::gathered(kept.clone()))
+    }
+
+    /// The type of an input of a body, as one run has it.
+    pub(super) fn seen(&self, place: usize, input: ValueId) -> Option<TensorType> {
+        let (_, tensor) = self.each[place].kept.first()?.iter().find(|(value, _)| *value == input)?;
+        Some(TensorType { element: tensor.element(), shape: Some(vec![Dim::Unknown; tensor.rank()]) })
     }
 
     /// How often one sample of the model around runs the body, on average.
