@@ -82,8 +82,9 @@ impl<'a> Owner<'a> {
         let mut graph = self.opened[place].graph.clone();
         let inputs: Vec<ValueId> = graph.inputs().iter().map(|declared| declared.value).collect();
         for input in inputs.into_iter().filter(|&input| self.opened[place].graph.tensor_type(input).is_none()) {
-            let seen = self.runs().as_ref().ok().and_then(|runs| runs.seen(place, input));
-            seen.into_iter().for_each(|seen| graph.set_type(input, seen));
+            if let Some(seen) = self.runs().as_ref().ok().and_then(|runs| runs.seen(place, input)) {
+                graph.set_type(input, seen);
+            }
         }
         graph
     }
