@@ -61,9 +61,9 @@ impl Body {
         limit.is_some_and(|limit| quality.outputs.iter().any(|output| output.sqnr_db < limit))
     }
 
-    /// What a person should know of it.
+    /// What a person should know of it, where it is quantized.
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> + '_ {
-        let notes = self.done().into_iter().flat_map(|done| &done.notes);
+        let notes = self.done().filter(|done| !done.is_empty()).into_iter().flat_map(|done| &done.notes);
         notes.map(|note| format!("in `{}` {}: {note}", self.node, self.name))
     }
 
@@ -224,5 +224,18 @@ fn model_of(around: &Model, graph: &Graph) -> Model {
         graph: graph.clone(),
         functions: around.functions.clone(),
         ..Model::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_share_the_error() {
+        let first = Limits::of(20.0, 2, 1);
+        assert!((first.own - 23.01).abs() < 0.01 && (first.outputs - 23.01).abs() < 0.01);
+        let last = Limits::of(20.0, 2, 2);
+        assert!((last.own - 23.01).abs() < 0.01 && (last.outputs - 20.0).abs() < 0.01);
     }
 }

@@ -254,6 +254,13 @@ fn nodes_in_bodies_can_be_chosen() {
     folder.run("float.onnx none.onnx --calib data.npz --exclude choice").refused();
     let plan = folder.run("float.onnx none.onnx --calib data.npz --dry-run").done().stdout;
     assert!(plan.contains("Linear `first` input 1 `w1`: s8 symmetric per channel"), "{plan}");
+    let summary = folder.run("float.onnx some.onnx --calib data.npz --exclude second").done().stdout;
+    let lines = [
+        "  bodies     `choice` then_branch, run 0.5 times a sample: 1 Linear quantized",
+        "             `choice` else_branch, run 0.5 times a sample: nothing quantized",
+        "  left float 1 Linear: by --exclude",
+    ];
+    assert!(summary.contains(&lines.join("\n")), "{summary}");
     let error = folder.run("float.onnx none.onnx --calib data.npz --exclude secnd").stderr;
     assert!(error.contains("`second`"), "{error}");
 }
