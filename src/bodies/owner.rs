@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use onnxq_ir::ops::opset::convert;
 use onnxq_ir::ops::{Control, constant_tensor};
-use onnxq_ir::{AttributeValue, Graph, Model, OpId, Opened, Patch, ValueId};
+use onnxq_ir::{AttributeValue, Graph, Model, OpId, Opened, Patch, Tensor, ValueId};
 use onnxq_passes::names::label;
 use onnxq_passes::{Coverage, Settings};
 use onnxq_plan::{Declined, EngineError, Evaluator, Facts, Inferred, Plan, Request, Session};
@@ -53,7 +53,13 @@ impl<'a> Owner<'a> {
             result = driver::run(model_of(float, &graph), &Job { evaluator, ..inner });
         }
         match result {
-            Ok(done) => Ok(Fate::Done(Box::new(done))),
+            Ok(mut done) => {
+                // What the body captures the graph around it counts.
+                let shared = self.opened[place].shared_constants(&done.model.graph);
+                let shared: usize = shared.filter(|it| it.element().is_float()).map(Tensor::len).sum();
+                done.coverage.weights = done.coverage.weights.saturating_sub(shared as u64);
+                Ok(Fate::Done(Box::new(done)))
+            }
             Err(error @ Error::Broken(_)) => Err(error),
             Err(Error::Refused(reason)) => Ok(self.float(place, &reason)),
             Err(error) => Ok(self.float(place, &format!("body: in a body, {error}"))),

@@ -218,14 +218,16 @@ fn a_loop_that_hands_on_a_state() {
     assert_eq!(body(&report, "body")["runs_per_sample"], 4.0);
     // Four runs of the one product.
     assert_eq!(report["coverage"]["macs"], 4 * 64 * 64);
+    // The weight, and a factor outside that the body reads.
+    assert_eq!(report["coverage"]["weights"], 64 * 64 + 1);
 }
 
 /// Where the engine can't run the whole, since nobody knows how often a body runs, the body is still run.
 #[test]
 fn a_loop_whose_end_is_computed() {
     let text =
-        looped(PRODUCT).replace("on = Identity (go)", "most = ReduceMax <keepdims = 0> (h) on = Less (most, bound)");
-    let text = text.replace("float small = {0.3}", "float small = {0.3}, float bound = {0.99}");
+        looped(PRODUCT).replace("on = Identity (go)", "most = ReduceMax <keepdims = 0> (h) on = Greater (most, bound)");
+    let text = text.replace("float small = {0.3}", "float small = {0.3}, float bound = {0.5}");
     let Some(oracle) = Oracle::find() else { return };
     let folder = Folder::new("bodies-while");
     save(&text, &folder.path("float.onnx"));
