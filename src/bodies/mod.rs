@@ -6,27 +6,23 @@
 //! add up over iterations. Where they lose more than the recipe allows, the body is done again with a stricter limit, and
 //! at last left float.
 
+mod owner;
 mod runs;
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use onnxq_ir::ops::Control;
-use onnxq_ir::ops::opset::convert;
-use onnxq_ir::{AttributeValue, Graph, Model, OpId, Opened, Patch, Tensor, ValueId};
-use onnxq_passes::names::label;
-use onnxq_passes::{Coverage, Selection, Settings};
+use onnxq_ir::{Graph, Model, OpId, Tensor, ValueId};
+use onnxq_passes::Coverage;
 use onnxq_plan::trial::{On, worst_db};
-use onnxq_plan::{Declined, EngineError, Evaluator, Facts, HeldOut, Inferred, Plan, Request, Sample, Session, Trials};
+use onnxq_plan::{Declined, HeldOut, Plan, Sample, Trials};
 
-use crate::driver::{self, Done, Job, Measured};
+use crate::driver::{Done, Job, Measured};
 use crate::error::Error;
 use crate::outputs::{Watched, has_weights};
-use crate::recipe::Recipe;
 use crate::samples::Samples;
 
-use runs::Runs;
+use owner::Owner;
 
 /// A body with something to quantize.
 pub struct Body {
@@ -66,9 +62,9 @@ impl Body {
         limit.is_some_and(|limit| quality.outputs.iter().any(|output| output.sqnr_db < limit))
     }
 
-    /// What a person should know of it.
+    /// What a person should know of it, where it is quantized.
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> + '_ {
-        let notes = self.done().into_iter().flat_map(|done| &done.notes);
+        let notes = self.done().filter(|done| !done.is_empty()).into_iter().flat_map(|done| &done.notes);
         notes.map(|note| format!("in `{}` {}: {note}", self.node, self.name))
     }
 
@@ -152,143 +148,34 @@ impl Around<'_> {
         Ok((model, bodies))
     }
 
-    /// Quantizes the bodies at these places of an operator, as far as its outputs can bear it.
-    fn owner(
-        &self,
-        model: &mut Model,
-        owner: OpId,
-        places: &[usize],
-        limits: Option<Limits>,
-    ) -> Result<Vec<Body>, Error> {
-        let opened = self.opened(owner);
-        let runs = OnceCell::new();
+    /// Quantizes the bodies at these places of an operator, as far as the outputs can bear it.
+    fn owner(&self, model: &mut Model, op: OpId, places: &[usize], limits: Option<Limits>) -> Result<Vec<Body>, Error> {
+        let owner = Owner::new(self, op, places);
+        let needs_runs = self.job.settings.bits.activation.is_some();
         let mut lost = 0.0;
         for stricter in if limits.is_some() { &STRICTER[..] } else { &STRICTER[..1] } {
-            let limit = limits.map(|limits| limits.own + stricter);
-            let bodies: Vec<Body> =
-                places.iter().map(|&place| self.body(owner, place, &opened, limit, &runs)).collect::<Result<_, _>>()?;
+            let bodies = owner.quantized(limits.map(|limits| limits.own + stricter))?;
             if !bodies.iter().any(Body::is_quantized) {
                 return Ok(bodies);
             }
-            let is_compromise = bodies.iter().any(|body| body.is_compromise(limits.map(|limits| limits.own)));
             let mut candidate = model.clone();
-            if let Err(reason) = put_back(&mut candidate, owner, places, &opened, &bodies) {
-                return Ok(self.all_float(owner, places, &opened, &runs, &reason));
+            if let Err(reason) = owner.put_back(&mut candidate, &bodies) {
+                return Ok(owner.all_float(&reason));
             }
+            let is_compromise = bodies.iter().any(|body| body.is_compromise(limits.map(|limits| limits.own)));
             match self.judge(&candidate) {
-                Err(Error::Engine { source, .. }) => {
-                    let reason = format!("body: with codes in their body, {source}");
-                    return Ok(self.all_float(owner, places, &opened, &runs, &reason));
-                }
-                Err(error) => return Err(error),
                 Ok(Some(db)) if limits.is_some_and(|limits| db < limits.outputs) && !is_compromise => lost = db,
-                Ok(_) => {
+                Err(Error::Engine { source, .. }) if needs_runs => {
+                    return Ok(owner.all_float(&format!("body: with codes in their body, {source}")));
+                }
+                Err(error) if needs_runs => return Err(error),
+                Ok(_) | Err(_) => {
                     *model = candidate;
                     return Ok(bodies);
                 }
             }
         }
-        let reason = format!("lossy-body: in codes, their body leaves the outputs {lost:.1} dB");
-        Ok(self.all_float(owner, places, &opened, &runs, &reason))
-    }
-
-    /// All bodies of an operator as graphs of their own.
-    fn opened(&self, owner: OpId) -> Vec<Opened> {
-        let graph = &self.float.graph;
-        let known = |value: ValueId| graph.constant(value).or_else(|| self.known.get(&value)).cloned();
-        let types = Control::at(graph, owner).map_or_else(Vec::new, |control| control.input_types(graph));
-        let body = |place| {
-            let mut opened = Opened::body(graph, owner, place, known)?;
-            let inputs: Vec<ValueId> = opened.graph.inputs().iter().map(|declared| declared.value).collect();
-            for (input, found) in inputs.into_iter().zip(&types) {
-                let is_open = opened.graph.tensor_type(input).is_none_or(|declared| declared.shape.is_none());
-                if let Some(found) = found.as_ref().filter(|_| is_open) {
-                    opened.graph.set_type(input, found.clone());
-                }
-            }
-            Some(opened)
-        };
-        (0..).map_while(body).collect()
-    }
-
-    /// One body, quantized as a model of its own.
-    fn body(
-        &self,
-        owner: OpId,
-        place: usize,
-        opened: &[Opened],
-        limit: Option<f64>,
-        runs: &OnceCell<Result<Runs, String>>,
-    ) -> Result<Body, Error> {
-        let job = self.job;
-        let recipe = recipe_for_bodies(job.recipe, limit)?;
-        let selection: Selection = job.settings.selection.within(&self.float.graph, owner, place);
-        let settings = Settings { selection, ..job.settings.clone() };
-        let gather = || self.runs(owner, opened);
-        let unseen = Unseen(job.evaluator);
-        let calibration = |_: &Model| match runs.get_or_init(gather) {
-            Ok(runs) => runs.samples(place).ok_or_else(|| Error::Refused(NOT_RUN.to_owned())),
-            Err(reason) => Err(Error::Refused(reason.clone())),
-        };
-        let inner = Job { recipe: &recipe, settings: &settings, calibration: &calibration, evaluation: None, ..*job };
-        let model = || model_of(self.float, &opened[place].graph);
-        let mut result = driver::run(model(), &inner);
-        // Weights alone need no run.
-        if matches!(result, Err(Error::Refused(_))) && job.settings.bits.activation.is_none() {
-            result = driver::run(model(), &Job { evaluator: &unseen, ..inner });
-        }
-        let fate = match result {
-            Ok(done) => Fate::Done(Box::new(done)),
-            Err(error @ Error::Broken(_)) => return Err(error),
-            Err(Error::Refused(reason)) => self.float_fate(owner, place, &opened[place], &reason),
-            Err(error) => self.float_fate(owner, place, &opened[place], &format!("body: in a body, {error}")),
-        };
-        Ok(self.told(owner, place, runs, fate))
-    }
-
-    /// What an operator gives its bodies.
-    fn runs(&self, owner: OpId, opened: &[Opened]) -> Result<Runs, String> {
-        let out_of_reach = |error: Error| format!("body: nothing is known of what their body is given: {error}");
-        let (fitted, _) = (self.samples)().map_err(out_of_reach)?;
-        let bar = self.job.progress.start("running bodies", fitted.len());
-        Runs::gather(self, owner, opened, &fitted, &|| bar.advance()).map_err(out_of_reach)
-    }
-
-    fn told(&self, owner: OpId, place: usize, runs: &OnceCell<Result<Runs, String>>, fate: Fate) -> Body {
-        let graph = &self.float.graph;
-        let attributes = graph.op(owner).attributes().iter();
-        let mut names = attributes.filter(|it| matches!(it.value, AttributeValue::Graph(_))).map(|it| it.name.clone());
-        Body {
-            node: label(graph, owner),
-            name: names.nth(place).unwrap_or_default(),
-            runs: runs.get().and_then(|runs| runs.as_ref().ok()).map(|runs| runs.per_sample(place)),
-            fate,
-        }
-    }
-
-    fn all_float(
-        &self,
-        owner: OpId,
-        places: &[usize],
-        opened: &[Opened],
-        runs: &OnceCell<Result<Runs, String>>,
-        reason: &str,
-    ) -> Vec<Body> {
-        let float =
-            |&place: &usize| self.told(owner, place, runs, self.float_fate(owner, place, &opened[place], reason));
-        places.iter().map(float).collect()
-    }
-
-    fn float_fate(&self, owner: OpId, place: usize, opened: &Opened, reason: &str) -> Fate {
-        let none = |graph: &Graph| Coverage::of(graph, &Plan::default(), &Facts::default());
-        // What the body captures the graph around it counts.
-        let own = self.float.graph.op(owner).bodies().nth(place).map(none).unwrap_or_default();
-        let mut left = Vec::new();
-        each_weighted(&opened.graph, &mut |graph, op| {
-            let op_type = graph.op(op).op_type().to_owned();
-            left.push(Declined { site: label(graph, op), op_type, reason: reason.to_owned() });
-        });
-        Fate::Float { left, coverage: Coverage { weights: own.weights, ..none(&opened.graph) } }
+        Ok(owner.all_float(&format!("lossy-body: in codes, their body leaves the outputs {lost:.1} dB")))
     }
 
     /// The SQNR that bodies in codes leave the outputs; `None` where nothing says.
@@ -308,29 +195,6 @@ impl Around<'_> {
         Ok(Some(worst_db(&trials.outputs(candidate, &Plan::default(), On::All)?)))
     }
 }
-
-/// An engine that runs nothing, for bodies of whose runs nothing is known.
-struct Unseen<'a>(&'a dyn Evaluator);
-
-impl Evaluator for Unseen<'_> {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    fn infer(&self, model: &Model) -> Result<Vec<Inferred>, EngineError> {
-        self.0.infer(model)
-    }
-
-    fn prepare<'a>(&'a self, request: &Request<'a>) -> Result<Box<dyn Session + 'a>, EngineError> {
-        self.0.prepare(request)
-    }
-
-    fn reachable(&self, _: &Model, _: &[ValueId]) -> Vec<ValueId> {
-        Vec::new()
-    }
-}
-
-const NOT_RUN: &str = "not-run: they lie in a body that no sample ran";
 
 /// The places of the bodies of an operator that hold something to quantize.
 fn places(graph: &Graph, owner: OpId) -> Vec<usize> {
@@ -353,16 +217,6 @@ fn each_weighted(graph: &Graph, see: &mut dyn FnMut(&Graph, OpId)) {
     }
 }
 
-/// The recipe as it is for bodies: with this limit, and floats in and out.
-fn recipe_for_bodies(recipe: &Recipe, limit: Option<f64>) -> Result<Recipe, Error> {
-    let mut recipe = recipe.clone();
-    recipe.stages.retain(|stage| !matches!(stage.pass.as_str(), "output-sites" | "quantize-io"));
-    if let Some(limit) = limit.filter(|_| recipe.has_pass("give-back")) {
-        recipe.set(&format!("give-back.min-sqnr={limit}"))?;
-    }
-    Ok(recipe)
-}
-
 /// A body's graph as a model like the one around it.
 fn model_of(around: &Model, graph: &Graph) -> Model {
     Model {
@@ -374,29 +228,15 @@ fn model_of(around: &Model, graph: &Graph) -> Model {
     }
 }
 
-/// Puts the bodies that were done in their places; the model takes over what versions they need.
-fn put_back(
-    model: &mut Model,
-    owner: OpId,
-    places: &[usize],
-    opened: &[Opened],
-    bodies: &[Body],
-) -> Result<(), String> {
-    let done = || places.iter().zip(bodies).filter_map(|(&place, body)| Some((place, body.done()?)));
-    let opset = done().map(|(_, done)| done.model.graph.opset()).fold(model.graph.opset(), i64::max);
-    let raised = |model: &mut Model| convert(model, opset).map_err(|error| format!("body: {error}"));
-    raised(model)?;
-    let mut patch = Patch::new(&model.graph, "bodies", owner);
-    for (place, done) in done().filter(|(_, done)| !done.is_empty()) {
-        let mut inner = done.model.clone();
-        raised(&mut inner)?;
-        patch.set_body(owner, place, opened[place].close(inner.graph));
-        model.ir_version = model.ir_version.max(inner.ir_version);
-        for import in inner.opsets {
-            if !model.opsets.iter().any(|known| known.domain == import.domain) {
-                model.opsets.push(import);
-            }
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_share_the_error() {
+        let first = Limits::of(20.0, 2, 1);
+        assert!((first.own - 23.01).abs() < 0.01 && (first.outputs - 23.01).abs() < 0.01);
+        let last = Limits::of(20.0, 2, 2);
+        assert!((last.own - 23.01).abs() < 0.01 && (last.outputs - 20.0).abs() < 0.01);
     }
-    patch.apply(&mut model.graph).map(drop).map_err(|error| format!("body: {error}"))
 }

@@ -3,11 +3,11 @@
 //! The engine runs the graph around up to the operator; what the operator does with its bodies is done here, step by step,
 //! since no engine shows the values of a body.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::ops::{Control, Scanned};
-use onnxq_ir::{ElementType, Graph, Model, OpId, Opened, Tensor, ValueId};
-use onnxq_plan::{EngineError, Request, Runner, Sample, truths};
+use onnxq_ir::{Dim, ElementType, Graph, OpId, Opened, Tensor, TensorType, ValueId};
+use onnxq_plan::{Request, Runner, Sample, truths};
 
 use crate::bodies::{Around, model_of};
 use crate::error::Error;
@@ -76,6 +76,12 @@ impl Runs {
         (!kept.is_empty()).then(|| Samples::gathered(kept.clone()))
     }
 
+    /// The type of an input of a body, as one run has it.
+    pub(super) fn seen(&self, place: usize, input: ValueId) -> Option<TensorType> {
+        let (_, tensor) = self.each[place].kept.first()?.iter().find(|(value, _)| *value == input)?;
+        Some(TensorType { element: tensor.element(), shape: Some(vec![Dim::Unknown; tensor.rank()]) })
+    }
+
     /// How often one sample of the model around runs the body, on average.
     pub(super) fn per_sample(&self, place: usize) -> f64 {
         self.each[place].seen as f64 / self.samples.max(1) as f64
@@ -97,28 +103,21 @@ impl Runs {
         let samples = if is_stepped { &samples.first(FOLLOWED) } else { samples };
         let taps = taps(&float.graph, owner, |value| known.contains_key(&value));
         let session = evaluator.prepare(&Request { model: float, plan: None, taps: &taps })?;
-        let bodies: Vec<Model> = opened.iter().map(|opened| model_of(float, &opened.graph)).collect();
-        let outputs: Vec<Vec<ValueId>> = bodies.iter().map(|body| stepped(&control, &body.graph)).collect();
-        let prepared = bodies.iter().zip(&outputs).map(|(model, taps)| {
-            is_stepped.then(|| evaluator.prepare(&Request { model, plan: None, taps })).transpose()
-        });
-        let prepared = prepared.collect::<Result<Vec<_>, EngineError>>()?;
+        let body = opened.first().filter(|_| is_stepped).map(|opened| model_of(float, &opened.graph));
+        let outputs = body.as_ref().map(|body| handed_on(&control, &body.graph)).unwrap_or_default();
+        let distinct: Vec<ValueId> = outputs.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        let step = |model| evaluator.prepare(&Request { model, plan: None, taps: &distinct });
+        let step = body.as_ref().map(step).transpose()?;
+        let mut stepper = step.as_ref().map(|session| session.runner());
         let mut runs = Self { each: opened.iter().map(|_| Thinned::new()).collect(), samples: samples.len() };
         let mut runner = session.runner();
         for sample in samples.stream()? {
             let sample = sample?;
             let values = shown(&mut *runner, &sample, &taps)?;
-            let mut turn = Turn { around, values, opened, outputs: &outputs, runs: &mut runs, sample: sample.index };
-            match (&control, prepared.first()) {
-                (Control::If { condition, holds, fails }, _) => turn.branch(*condition, *holds, *fails)?,
-                (Control::Loop { trips, condition, state }, Some(Some(session))) => {
-                    turn.loops(&mut *session.runner(), *trips, *condition, state)?;
-                }
-                (Control::Scan { state, scanned }, Some(Some(session))) => {
-                    turn.scans(&mut *session.runner(), state, scanned)?;
-                }
-                (Control::Loop { .. } | Control::Scan { .. }, _) => {}
-            }
+            let stepper = stepper.as_deref_mut();
+            let turn =
+                Turn { around, values, opened, outputs: &outputs, runs: &mut runs, stepper, sample: sample.index };
+            turn.take(&control)?;
             advance();
         }
         Ok(runs)
@@ -135,13 +134,13 @@ fn taps(graph: &Graph, owner: OpId, is_known: impl Fn(ValueId) -> bool) -> Vec<V
 }
 
 /// The outputs of a body that its next run is given.
-fn stepped(control: &Control, body: &Graph) -> Vec<ValueId> {
-    let handed_on = match control {
+fn handed_on(control: &Control, body: &Graph) -> Vec<ValueId> {
+    let count = match control {
         Control::If { .. } => 0,
         Control::Loop { state, .. } => 1 + state.len(),
         Control::Scan { state, .. } => state.len(),
     };
-    body.outputs().iter().take(handed_on).map(|declared| declared.value).collect()
+    body.outputs().iter().take(count).map(|declared| declared.value).collect()
 }
 
 /// What a run shows of these values.
@@ -162,16 +161,27 @@ fn shown(runner: &mut dyn Runner, sample: &Sample, taps: &[ValueId]) -> Result<B
 }
 
 /// One sample's turn at the operator.
-struct Turn<'a> {
+struct Turn<'a, 's> {
     around: &'a Around<'a>,
     values: BTreeMap<ValueId, Tensor>,
     opened: &'a [Opened],
-    outputs: &'a [Vec<ValueId>],
+    /// What the body hands on to its next run.
+    outputs: &'a [ValueId],
     runs: &'a mut Runs,
+    /// Runs the only body, where it is run step by step.
+    stepper: Option<&'a mut (dyn Runner + 's)>,
     sample: usize,
 }
 
-impl Turn<'_> {
+impl Turn<'_, '_> {
+    fn take(mut self, control: &Control) -> Result<(), Error> {
+        match control {
+            Control::If { condition, holds, fails } => self.branch(*condition, *holds, *fails),
+            Control::Loop { trips, condition, state } => self.loops(*trips, *condition, state),
+            Control::Scan { state, scanned } => self.scans(state, scanned),
+        }
+    }
+
     fn value(&self, value: ValueId) -> Result<&Tensor, Error> {
         let Around { float, known, .. } = self.around;
         let found = self.values.get(&value).or_else(|| known.get(&value)).or_else(|| float.graph.constant(value));
@@ -196,13 +206,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn loops(
-        &mut self,
-        runner: &mut dyn Runner,
-        trips: Option<ValueId>,
-        condition: Option<ValueId>,
-        state: &[ValueId],
-    ) -> Result<(), Error> {
+    fn loops(&mut self, trips: Option<ValueId>, condition: Option<ValueId>, state: &[ValueId]) -> Result<(), Error> {
         let trips = trips.map(|value| self.value(value)).transpose()?.and_then(first_integer);
         let trips = trips.map_or(LONGEST, |trips| usize::try_from(trips).unwrap_or(0).min(LONGEST));
         let mut goes_on = condition.map(|value| self.value(value)).transpose()?.is_none_or(is_true);
@@ -213,14 +217,14 @@ impl Turn<'_> {
             }
             let number = Tensor::scalar(i64::try_from(iteration).unwrap_or(i64::MAX));
             let own = [number, truths(vec![], &[true])].into_iter().chain(state).collect();
-            let mut results = self.step(runner, own)?;
+            let mut results = self.step(own)?;
             goes_on = is_true(&results.remove(0));
             state = results;
         }
         Ok(())
     }
 
-    fn scans(&mut self, runner: &mut dyn Runner, state: &[ValueId], scanned: &[Scanned]) -> Result<(), Error> {
+    fn scans(&mut self, state: &[ValueId], scanned: &[Scanned]) -> Result<(), Error> {
         let mut state: Vec<Tensor> = self.all(state)?;
         let slices = scanned.iter().map(|scanned| {
             let slices = slices(self.value(scanned.value)?, scanned.axis);
@@ -237,7 +241,7 @@ impl Turn<'_> {
                 break;
             }
             let own = state.into_iter().chain(slice).collect();
-            state = self.step(runner, own)?;
+            state = self.step(own)?;
         }
         Ok(())
     }
@@ -247,12 +251,14 @@ impl Turn<'_> {
     }
 
     /// Runs the only body once; returns what it hands on.
-    fn step(&mut self, runner: &mut dyn Runner, own: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
+    fn step(&mut self, own: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
         let sample = Sample { index: self.sample, inputs: self.given(0, own)? };
         self.runs.each[0].offer(sample.inputs.clone());
-        let outputs = &self.outputs[0];
-        let values = shown(runner, &sample, outputs)?;
-        Ok(outputs.iter().map(|output| values[output].clone()).collect())
+        let runner = self.stepper.as_deref_mut();
+        let runner =
+            runner.ok_or_else(|| Error::Broken("an operator is stepped through without its body".to_owned()))?;
+        let values = shown(runner, &sample, self.outputs)?;
+        Ok(self.outputs.iter().map(|output| values[output].clone()).collect())
     }
 }
 

@@ -51,6 +51,8 @@ pub struct BodyReport {
     pub runs_per_sample: Option<f64>,
     /// Quantized operators, by kind.
     pub quantized: BTreeMap<String, usize>,
+    /// How near its own outputs are to float in one run, in dB, where that was measured.
+    pub sqnr_db: Option<f64>,
     /// What each pass did.
     pub passes: Vec<PassReport>,
     /// The bodies in it.
@@ -251,6 +253,10 @@ fn body_report(body: &Body) -> BodyReport {
         body: body.name.clone(),
         runs_per_sample: body.runs,
         quantized: body.done().map(Done::operator_counts).unwrap_or_default(),
+        sqnr_db: body.done().and_then(|done| match &done.measured {
+            Measured::Quality { quality, .. } => Some(quality.sqnr_db),
+            Measured::Not(_) => None,
+        }),
         passes: body.done().map(|done| done.records.iter().map(pass_report).collect()).unwrap_or_default(),
         bodies: body.done().map(|done| done.bodies.iter().map(body_report).collect()).unwrap_or_default(),
     }

@@ -136,7 +136,8 @@ fn body_line(body: &BodyReport) -> String {
         Some(runs) => format!(", run {} times a sample", (100.0 * runs).round() / 100.0),
         None => String::new(),
     };
-    format!("`{}` {}{runs}: {} quantized", body.node, body.body, counted(&body.quantized))
+    let quality = body.sqnr_db.map_or_else(String::new, |db| format!(", {db:.1} dB in a run"));
+    format!("`{}` {}{runs}: {} quantized{quality}", body.node, body.body, counted(&body.quantized))
 }
 
 /// One output's figures.

@@ -218,6 +218,27 @@ fn a_loop_that_hands_on_a_state() {
     assert_eq!(body(&report, "body")["runs_per_sample"], 4.0);
     // Four runs of the one product.
     assert_eq!(report["coverage"]["macs"], 4 * 64 * 64);
+    // The weight, and a factor outside that the body reads.
+    assert_eq!(report["coverage"]["weights"], 64 * 64 + 1);
+}
+
+/// Where the engine can't run the whole, since nobody knows how often a body runs, the body is still run.
+#[test]
+fn a_loop_whose_end_is_computed() {
+    let text =
+        looped(PRODUCT).replace("on = Identity (go)", "most = ReduceMax <keepdims = 0> (h) on = Greater (most, bound)");
+    let text = text.replace("float small = {0.3}", "float small = {0.3}, float bound = {0.5}");
+    let Some(oracle) = Oracle::find() else { return };
+    let folder = Folder::new("bodies-while");
+    save(&text, &folder.path("float.onnx"));
+    folder.write("data.npz", data(&[64], 1));
+    let report = folder.run("float.onnx out.onnx --calib data.npz --json").done().json();
+    assert_eq!(report["quality"]["not_measured"], "the engine reaches no float output");
+    assert!(body(&report, "body")["sqnr_db"].as_f64().is_some_and(|db| db > 20.0), "{report}");
+    assert_eq!(report["quantized"]["Linear"], 1);
+    let words = ["out.onnx", "data.npz", "float.onnx"].map(|file| folder.path(file).display().to_string());
+    let sqnr = oracle.ask(&["top1", &words[0], &words[1], "--against", &words[2]])["against"]["mean_sqnr_db"].take();
+    assert!(sqnr.as_f64().is_some_and(|db| (20.0..60.0).contains(&db)), "{sqnr}");
 }
 
 #[test]
@@ -254,6 +275,13 @@ fn nodes_in_bodies_can_be_chosen() {
     folder.run("float.onnx none.onnx --calib data.npz --exclude choice").refused();
     let plan = folder.run("float.onnx none.onnx --calib data.npz --dry-run").done().stdout;
     assert!(plan.contains("Linear `first` input 1 `w1`: s8 symmetric per channel"), "{plan}");
+    let summary = folder.run("float.onnx some.onnx --calib data.npz --exclude second").done().stdout;
+    let lines = [
+        "  bodies     `choice` then_branch, run 0.5 times a sample: 1 Linear quantized, ",
+        "             `choice` else_branch, run 0.5 times a sample: nothing quantized\n",
+        "  left float 1 Linear: by --exclude\n",
+    ];
+    assert!(lines.iter().all(|line| summary.contains(line)), "{summary}");
     let error = folder.run("float.onnx none.onnx --calib data.npz --exclude secnd").stderr;
     assert!(error.contains("`second`"), "{error}");
 }

@@ -46,6 +46,14 @@ impl Opened {
         self.captures.iter().filter(is_input).map(|capture| (capture.inner, capture.outer))
     }
 
+    /// The constants that stand for values of the graph around in a later state of the graph too.
+    pub fn shared_constants<'g>(&'g self, later: &'g Graph) -> impl Iterator<Item = &'g Tensor> {
+        self.captures.iter().filter_map(|capture| {
+            let is_same = later.try_value(capture.inner).is_some_and(|value| value.version == capture.version);
+            later.constant(capture.inner).filter(|_| is_same)
+        })
+    }
+
     /// A later state of the graph as a body again: it reads what stands for values of the graph around from there, but for
     /// constants that became others.
     pub fn close(&self, mut graph: Graph) -> Graph {
@@ -139,6 +147,8 @@ mod tests {
         let mut edit = Patch::new(&changed, "test", changed.op_ids().next().expect("an operator"));
         edit.set_constant(w, scalar(5.0));
         edit.apply(&mut changed).expect("applies");
+        let shared: Vec<f32> = opened.shared_constants(&changed).filter_map(Tensor::scalar_f32).collect();
+        assert_eq!(shared, [3.0]);
         let mut patch = Patch::new(&graph, "bodies", owner);
         patch.set_body(owner, 0, opened.close(changed));
         patch.apply(&mut graph).expect("applies");
