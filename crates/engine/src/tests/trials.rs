@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use onnxq_ir::{Model, OpId, Tensor, ValueId};
+use onnxq_ir::{Model, Op, OpId, Tensor, ValueId, ops};
 use onnxq_numerics::{IntFormat, Uniform};
 use onnxq_plan::{
     Deviation, EngineError, Evaluator, Grids, HeldOut, Inferred, Memory, Plan, Quantizer, Request, Sample, Session,
@@ -46,7 +46,7 @@ static TRACT: Tract = Tract;
 
 const SIZE: usize = 50;
 
-/// 40 operators in a row, each of which also reads the input: x, op, op, ...
+/// 40 operators in a row, recognised ones among them, every other of which also reads the input.
 struct Row {
     model: Model,
     input: ValueId,
@@ -59,9 +59,10 @@ fn row() -> Row {
     let input = sketch.floats("x", &[SIZE]);
     let (mut last, mut ops) = (input, Vec::new());
     for i in 0..20 {
-        let (sine, value) = sketch.plain("Sin", &[last], &format!("sine{i}"));
+        let function = if i % 2 == 0 { Op::new("", "Sin", vec![]) } else { ops::Silu::op() };
+        let (function, value) = sketch.op(function, &[last], &format!("function{i}"));
         let (sum, value) = sketch.plain("Add", &[value, input], &format!("sum{i}"));
-        ops.extend([sine, sum]);
+        ops.extend([function, sum]);
         last = value;
     }
     sketch.output(last);
@@ -160,7 +161,7 @@ fn a_plan_that_was_tried_on_all_samples_is_known() {
 #[test]
 fn grids_are_asked_for_once_and_bring_the_float_outputs() {
     let (row, engine, memory) = (row(), Listed::default(), Memory::default());
-    let value = row.model.graph.find_value("sine5").unwrap();
+    let value = row.model.graph.find_value("function5").unwrap();
     let (fine, coarse) = (coarse(0.01), coarse(0.1));
     let grids: Grids<'_> = BTreeMap::from([(value, vec![&coarse, &fine])]);
     let found = row.trials(&engine, &memory).grids(&row.model, &grids).unwrap();
