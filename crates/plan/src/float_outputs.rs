@@ -17,13 +17,8 @@ impl FloatOutputs {
     }
 
     /// Whether these values of these samples were all kept.
-    pub fn cover<'n>(
-        &self,
-        samples: impl Iterator<Item = usize>,
-        names: impl Iterator<Item = &'n str> + Clone,
-    ) -> bool {
-        let mut samples = samples;
-        samples.all(|sample| names.clone().all(|name| self.get(sample, name).is_some()))
+    pub fn cover(&self, mut samples: impl Iterator<Item = usize>, names: &[&str]) -> bool {
+        samples.all(|sample| names.iter().all(|name| self.get(sample, name).is_some()))
     }
 
     /// Takes in what was kept elsewhere.

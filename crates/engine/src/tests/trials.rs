@@ -155,7 +155,7 @@ fn a_plan_that_was_tried_on_all_samples_is_known() {
     assert_ne!(second, first);
     assert_eq!(engine.take(), [(1, true)], "float outputs are known");
     let float = memory.take_float_outputs();
-    assert!(float.cover(row.samples.iter().map(|sample| sample.index), ["sum19"].into_iter()));
+    assert!(float.cover(row.samples.iter().map(|sample| sample.index), &["sum19"]));
 }
 
 #[test]
