@@ -528,7 +528,8 @@ impl<'a> Run<'a> {
         let observed = self.kept_outputs.take().filter(|(revision, _)| revision == float.graph.revision());
         let mut outputs = observed.map_or_else(FloatOutputs::default, |(_, outputs)| outputs);
         outputs.merge(self.memory.take_float_outputs());
-        outputs.cover(samples.numbers(), pairs.iter().map(|pair| pair.name.as_str())).then_some(outputs)
+        let names: Vec<&str> = pairs.iter().map(|pair| pair.name.as_str()).collect();
+        outputs.cover(samples.numbers(), &names).then_some(outputs)
     }
 }
 

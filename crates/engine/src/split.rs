@@ -9,10 +9,10 @@ use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::source::TypedSource;
 
 /// Nodes, constants not counted, up to which a model stays whole.
-const WHOLE: usize = 200;
+const WHOLE: usize = 500;
 
 /// Nodes of a piece.
-const PIECE: usize = 100;
+const PIECE: usize = 150;
 
 /// A part of a model.
 pub(crate) struct Piece {

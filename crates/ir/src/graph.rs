@@ -581,21 +581,19 @@ impl Graph {
         self.outputs = outputs.iter().map(declare).collect();
     }
 
-    /// Makes these values inputs of the graph: whoever wrote them writes them no more, and is gone if it writes nothing else.
+    /// Makes these values inputs of the graph; whoever wrote one writes a value that nobody reads.
     pub fn cut(&mut self, values: &[ValueId]) {
-        self.revision.end();
         for &value in values {
-            let writers: Vec<_> =
-                self.vertices.edges_directed(value.0, Incoming).map(|edge| (edge.id(), OpId(edge.source()))).collect();
-            for (edge, writer) in writers {
-                self.vertices.remove_edge(edge);
-                if self.outputs_of(writer).iter().all(Option::is_none) {
-                    self.remove_op(writer);
+            let value_type = self.value(value).value_type.clone();
+            if let Some((op, slot)) = self.producer(value) {
+                let mut name = format!("{}_cut", self.value(value).name);
+                while self.names.contains_key(&name) || self.foreign_names.contains(&name) {
+                    name.push('_');
                 }
+                let unread = self.add_value(Value::new(name, value_type.clone(), Origin::Produced));
+                self.set_output(op, slot, unread);
             }
-            let slot = self.value_mut(value);
-            slot.origin = Origin::Input(None);
-            let value_type = slot.value_type.clone();
+            self.value_mut(value).origin = Origin::Input(None);
             self.inputs.push(Declared { value, value_type, carried: Carried::default() });
         }
     }
@@ -742,6 +740,8 @@ mod tests {
         graph.cut(&[a]);
         assert_ne!(*graph.revision(), before);
         assert_eq!(graph.producer(a), None);
+        assert_eq!(listing(&graph), ["neg: a_cut = Neg(x)", "abs: b = Abs(a)"]);
+        assert_eq!(verify(&graph), []);
         assert_eq!(graph.inputs().iter().map(|input| input.value).collect::<Vec<_>>(), [x, a]);
         graph.restrict(&[b]);
         assert_eq!(verify(&graph), []);

@@ -17,12 +17,7 @@ impl FloatOutputs {
     }
 
     /// Whether these values of these samples were all kept.
-    pub fn cover<'n>(
-        &self,
-        mut samples: impl Iterator<Item = usize>,
-        names: impl IntoIterator<Item = &'n str>,
-    ) -> bool {
-        let names: Vec<&str> = names.into_iter().collect();
+    pub fn cover(&self, mut samples: impl Iterator<Item = usize>, names: &[&str]) -> bool {
         samples.all(|sample| names.iter().all(|name| self.get(sample, name).is_some()))
     }
 

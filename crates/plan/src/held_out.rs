@@ -131,8 +131,8 @@ impl<'a> HeldOut<'a> {
 
     /// The watched values of the float model, where they are not all known.
     fn unknown_outputs(&self) -> Watch {
-        let names = self.watched.iter().map(String::as_str);
-        if self.memory.float.borrow().cover(self.samples.iter().map(|sample| sample.index), names) {
+        let names: Vec<&str> = self.watched.iter().map(String::as_str).collect();
+        if self.memory.float.borrow().cover(self.samples.iter().map(|sample| sample.index), &names) {
             return Watch::default();
         }
         let values = self.watched_in(&self.float.graph);
