@@ -91,6 +91,7 @@ passes! {
     "linear-form" => canonicalize/linear_form::LinearForm;
     "dead-code" => canonicalize/dead_code::DeadCode;
     "select-sites" => assign/select_sites::SelectSites;
+    "leave-slow" => assign/leave_slow::LeaveSlow;
     "output-sites" => assign/output_sites::OutputSites;
     "minmax" => assign/minmax::MinMax;
     "percentile" => assign/percentile::Percentile;

@@ -23,7 +23,7 @@ pub use fake::Misfit;
 pub use held_out::HeldOut;
 pub use onnxq_numerics::Uniform;
 pub use overlay::{Mark, Overlaid, OverlayError, overlay};
-pub use plan::{Declined, End, Entry, Granularity, Plan, Planned, Quantizer, Scheme};
+pub use plan::{Activations, Declined, End, Entry, Granularity, Plan, Planned, Quantizer, Scheme};
 pub use port::{Codes, Direction, Port, PortForm};
 pub use site::Site;
 pub use target::{BiasForm, Bits, OperatorKind, Placement, Target};

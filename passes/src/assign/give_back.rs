@@ -41,7 +41,7 @@ use onnxq_plan::{Deviation, Needs, OperatorKind, Plan, Quantizer, Site, Statisti
 use serde::{Deserialize, Serialize};
 
 use super::kind::Candidate;
-use super::without::{alone, without};
+use super::without::{alone, leave, without};
 use crate::pass::{Context, Pass, PassError, Promise, View};
 use crate::threshold::Threshold;
 
@@ -174,20 +174,6 @@ fn site_deviations(cx: &Context<'_>, trials: &dyn Trials) -> Result<Vec<(Site, D
         }
     })?;
     Ok(sums.into_iter().collect())
-}
-
-/// Takes operators out of the plan and says why.
-fn leave(cx: &mut Context<'_>, reasons: &BTreeMap<OpId, String>) {
-    if reasons.is_empty() {
-        return;
-    }
-    let gone: BTreeSet<OpId> = reasons.keys().copied().collect();
-    let (plan, alone) = without(cx.graph(), cx.plan, &gone);
-    *cx.plan = plan;
-    let reasons = reasons.iter().map(|(&op, reason)| (op, reason.clone()));
-    for (op, reason) in reasons.chain(alone.into_iter().map(|op| (op, super::chain::NO_CHAIN.to_owned()))) {
-        super::select_sites::leave_op(cx, op, &reason);
-    }
 }
 
 /// Gives back what costs the output most for what it saves.

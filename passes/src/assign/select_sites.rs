@@ -45,7 +45,7 @@ use onnxq_ir::ops::Softmax;
 use onnxq_ir::{Graph, OpId, ValueId};
 use onnxq_numerics::{Base, LevelRule, Symmetry, Uniform};
 use onnxq_plan::target::{FixedScale, WeightGranularity};
-use onnxq_plan::{Bits, Granularity, OperatorKind, Placement, Quantizer, Scheme, Site, Target};
+use onnxq_plan::{Activations, Bits, Granularity, OperatorKind, Placement, Quantizer, Scheme, Site, Target};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Chosen, Link};
@@ -366,6 +366,7 @@ fn choose(
                 } else {
                     rule.placement
                 },
+                activations: if weight_only { Activations::Floats } else { Activations::Codes },
                 absorbs: rule.absorbs.clone(),
             }),
         }

@@ -1,12 +1,14 @@
 //! Plans made of a part of a plan's operators.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::{Graph, OpId, ValueId};
-use onnxq_plan::{Entry, Plan, Scheme, Site};
+use onnxq_plan::{Activations, Entry, Plan, Scheme, Site};
 
-use super::chain::{Chain, Link};
+use super::chain::{Chain, Link, NO_CHAIN};
 use super::kind::Candidate;
+use super::select_sites::leave_op;
+use crate::pass::Context;
 
 /// The plan without these operators, and the operators that then stand alone and are gone too.
 pub(crate) fn without(graph: &Graph, plan: &Plan, gone: &BTreeSet<OpId>) -> (Plan, Vec<OpId>) {
@@ -15,6 +17,20 @@ pub(crate) fn without(graph: &Graph, plan: &Plan, gone: &BTreeSet<OpId>) -> (Pla
     let mut rest = assemble(graph, plan, &chain.kept);
     rest.left_float.clone_from(&plan.left_float);
     (rest, chain.left.into_iter().map(|(candidate, _)| candidate.op).collect())
+}
+
+/// Takes operators out of the plan and says why.
+pub(crate) fn leave(cx: &mut Context<'_>, reasons: &BTreeMap<OpId, String>) {
+    if reasons.is_empty() {
+        return;
+    }
+    let gone: BTreeSet<OpId> = reasons.keys().copied().collect();
+    let (plan, alone) = without(cx.graph(), cx.plan, &gone);
+    *cx.plan = plan;
+    let reasons = reasons.iter().map(|(&op, reason)| (op, reason.clone()));
+    for (op, reason) in reasons.chain(alone.into_iter().map(|op| (op, NO_CHAIN.to_owned()))) {
+        leave_op(cx, op, &reason);
+    }
 }
 
 /// A plan of these operators only, chain or not: for trials.
@@ -40,7 +56,8 @@ fn assemble(graph: &Graph, plan: &Plan, links: &[Link]) -> Plan {
         }
         for (slot, value) in candidate.activation_values(graph) {
             let site = Site::Operand { op, slot };
-            if !written.contains(&value)
+            if planned.activations == Activations::Codes
+                && !written.contains(&value)
                 && plan.get(site).is_none()
                 && let Some(entry) = own(plan, value)
             {
