@@ -74,7 +74,7 @@ def feeds(session, data):
     inputs = {value.name: len(value.shape) for value in session.get_inputs()}
     count = min(len(data[name]) for name in inputs)
     return [
-        {name: data[name][i : i + 1] if data[name].ndim == axes else data[name][i] for name, axes in inputs.items()}
+        {name: data[name][i : i + 1] if data[name].ndim == axes else np.asarray(data[name][i]) for name, axes in inputs.items()}
         for i in range(count)
     ]
 

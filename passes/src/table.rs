@@ -92,6 +92,7 @@ passes! {
     "dead-code" => canonicalize/dead_code::DeadCode;
     "select-sites" => assign/select_sites::SelectSites;
     "sensitive-values" => assign/sensitive_values::SensitiveValues;
+    "leave-slow" => assign/leave_slow::LeaveSlow;
     "output-sites" => assign/output_sites::OutputSites;
     "minmax" => assign/minmax::MinMax;
     "percentile" => assign/percentile::Percentile;

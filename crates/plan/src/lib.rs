@@ -26,7 +26,7 @@ pub use float_outputs::{FloatOutputs, Watch};
 pub use held_out::{HeldOut, Memory};
 pub use onnxq_numerics::Uniform;
 pub use overlay::{Mark, Overlaid, OverlayError, overlay};
-pub use plan::{Declined, End, Entry, Granularity, Plan, Planned, Quantizer, Scheme};
+pub use plan::{Activations, Declined, End, Entry, Granularity, Plan, Planned, Quantizer, Scheme};
 pub use port::{Codes, Direction, Port, PortForm};
 pub use site::Site;
 pub use target::{BiasForm, Bits, OperatorKind, Placement, Target};

@@ -120,6 +120,15 @@ pub struct End {
     pub shared: Option<ValueId>,
 }
 
+/// What an operator of the plan reads beside its weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activations {
+    /// Codes.
+    Codes,
+    /// Floats: only its weight is stored in codes.
+    Floats,
+}
+
 /// An operator that is to be computed with codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
@@ -127,6 +136,8 @@ pub struct Planned {
     pub kind: OperatorKind,
     /// Where Q/DQ stand for it.
     pub placement: Placement,
+    /// What its activations are.
+    pub activations: Activations,
     /// What is quantized behind it.
     pub ends: Vec<End>,
 }

@@ -139,9 +139,25 @@ pub struct OperatorRule {
     /// The least that a product sums over or gives out per row; a smaller one stays float.
     #[serde(default)]
     pub least_size: Option<usize>,
+    /// What it must do to be faster in codes than in float; none where it always is.
+    #[serde(default)]
+    pub least_work: Option<LeastWork>,
     /// Scales of the output that the runtime sets itself, by width.
     #[serde(default)]
     pub fixed: Vec<FixedScale>,
+}
+
+/// What a product must do to be faster in codes, in multiply-accumulates.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LeastWork {
+    /// For each Q or DQ that it needs.
+    pub per_call: u64,
+    /// For each element of these; those of a Q or DQ that neighbours would need if it were float count the other way round.
+    pub per_element: u64,
+    /// The least that a product sums over and gives out for its multiply-accumulates to count at all: those of a depthwise
+    /// convolution, which gives out one channel of each, do not.
+    pub size: usize,
 }
 
 /// A scale that the runtime sets itself.

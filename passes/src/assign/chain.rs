@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use onnxq_ir::{Graph, OpId, ValueId};
-use onnxq_plan::{End, Placement, Planned};
+use onnxq_plan::{Activations, End, Placement, Planned};
 
 use super::kind::Candidate;
 use super::residual;
@@ -15,6 +15,7 @@ use super::residual;
 pub(crate) struct Chosen {
     pub(crate) candidate: Candidate,
     pub(crate) placement: Placement,
+    pub(crate) activations: Activations,
     /// Activations behind the operator that a quantized output swallows.
     pub(crate) absorbs: Vec<String>,
 }
@@ -38,10 +39,10 @@ impl Chain {
     pub(crate) fn among(graph: &Graph, chosen: Vec<Chosen>) -> Self {
         let mut left = Vec::new();
         let mut links = Vec::new();
-        for Chosen { candidate, placement, absorbs } in chosen {
+        for Chosen { candidate, placement, activations, absorbs } in chosen {
             match ends(graph, &candidate, placement, &absorbs) {
                 Some(ends) => {
-                    let planned = Planned { kind: candidate.kind, placement, ends };
+                    let planned = Planned { kind: candidate.kind, placement, activations, ends };
                     links.push(Link { candidate, planned });
                 }
                 None => left.push((candidate, NO_CHAIN)),

@@ -113,6 +113,15 @@ impl Candidate {
         graph.constant(graph.input(self.op, slot)?)?.shape().iter().min().copied()
     }
 
+    /// The smaller of what one output element of a convolution sums over and how many channels come of the same sums.
+    pub(crate) fn product_size(&self, graph: &Graph) -> Option<usize> {
+        let (slot, _) = self.weight?;
+        let shape = graph.constant(graph.input(self.op, slot)?)?.shape();
+        let group = Conv::at(graph, self.op)?.group as usize;
+        let (&outputs, summed) = shape.split_first()?;
+        Some((outputs / group).min(summed.iter().product()))
+    }
+
     /// Whether a constant bias becomes int32 codes on a target.
     pub(crate) fn has_integer_bias(&self, graph: &Graph, target: &Target) -> bool {
         let is_half = || self.elements_read(graph).flatten().any(ElementType::is_half);

@@ -8,6 +8,7 @@ pub(crate) mod finer;
 pub(crate) mod fit;
 pub(crate) mod give_back;
 pub(crate) mod kind;
+pub(crate) mod leave_slow;
 pub(crate) mod minmax;
 pub(crate) mod mse;
 pub(crate) mod output_sites;

@@ -26,7 +26,7 @@
 //! None.
 
 use onnxq_ir::{Graph, OpId, Tensor};
-use onnxq_plan::{Granularity, OperatorKind, Placement, Planned, Scheme, Site};
+use onnxq_plan::{Activations, Granularity, OperatorKind, Placement, Planned, Scheme, Site};
 use serde::{Deserialize, Serialize};
 
 use super::fit::fit_weight;
@@ -69,7 +69,10 @@ impl Pass for RecurrentWeights {
                 cx.plan.assign(site, quantizer);
                 cx.assigned();
             }
-            cx.plan.note_operator(op, Planned { kind, placement: Placement::Inputs, ends: Vec::new() });
+            cx.plan.note_operator(
+                op,
+                Planned { kind, placement: Placement::Inputs, activations: Activations::Floats, ends: Vec::new() },
+            );
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ use onnxq_ir::ops::Softmax;
 use onnxq_ir::{ElementType, Graph, OpId, ValueId};
 use onnxq_numerics::{Base, LevelRule, Symmetry};
 use onnxq_plan::target::{FixedScale, WeightGranularity};
-use onnxq_plan::{Bits, Granularity, OperatorKind, Placement, Quantizer, Scheme, Site, Target};
+use onnxq_plan::{Activations, Bits, Granularity, OperatorKind, Placement, Quantizer, Scheme, Site, Target};
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Chosen, Link};
@@ -365,6 +365,7 @@ fn choose(
                 } else {
                     rule.placement
                 },
+                activations: if weight_only { Activations::Floats } else { Activations::Codes },
                 absorbs: rule.absorbs.clone(),
             }),
         }

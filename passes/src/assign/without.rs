@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onnxq_ir::{Graph, OpId, ValueId};
-use onnxq_plan::{Entry, Plan, Scheme, Site};
+use onnxq_plan::{Activations, Entry, Plan, Scheme, Site};
 
 use super::chain::{Chain, Link, NO_CHAIN};
 use super::kind::Candidate;
@@ -56,7 +56,8 @@ fn assemble(graph: &Graph, plan: &Plan, links: &[Link]) -> Plan {
         }
         for (slot, value) in candidate.activation_values(graph) {
             let site = Site::Operand { op, slot };
-            if !written.contains(&value)
+            if planned.activations == Activations::Codes
+                && !written.contains(&value)
                 && plan.get(site).is_none()
                 && let Some(entry) = own(plan, value)
             {

@@ -1,9 +1,9 @@
-//! Takes a BatchNormalization into the convolution or product in front of it.
+//! Takes a BatchNormalization, or the factors and summands that one was taken apart to, into the operator in front of it.
 //!
 //! # Why
 //! In inference a BatchNormalization is a factor and a summand per channel, and so is the output of what stands before
 //! it: one operator less, and the weight's channels get the ranges that will be quantized. Kernels in integers know no
-//! BatchNormalization.
+//! BatchNormalization, and take a bias only where it is the operator's own: PaddlePaddle writes it as an Add behind the Conv.
 //!
 //! # Needs
 //! Nothing.
@@ -12,7 +12,8 @@
 //! With `g = scale / sqrt(variance + epsilon)` the weight of output channel o is multiplied by `g[o]`, and the bias c
 //! becomes `(c - mean) g + bias`, made where there is none; in float64, rounded once. Conv, ConvTranspose, Gemm (beta becomes
 //! 1), and MatMul with a weight of rank 2 on the right, with or without an Add of a constant. Weights and biases that
-//! others read as well are copied.
+//! others read as well are copied. Add, Sub, Mul and Div of a constant with an element per channel, or one for all, go
+//! into a Conv or ConvTranspose in the same way; a factor only where nobody else reads the weight.
 //!
 //! # Promise
 //! Exact.
@@ -29,9 +30,10 @@
 //! None.
 
 use onnxq_ir::ops::{BatchNormalization, Conv, ConvTranspose, Gemm, MatMul};
-use onnxq_ir::{ElementType, Graph, Op, OpId, Output, Patch, Tensor, ValueId};
+use onnxq_ir::{Graph, Op, OpId, Output, Patch, Tensor, ValueId};
 use serde::{Deserialize, Serialize};
 
+use super::channels::{Channels, ElementWise, Reason, numbers};
 use super::replace::only_reader;
 use crate::pass::{Context, Pass, PassError, Promise};
 
@@ -47,33 +49,26 @@ impl Pass for FoldBatchnorm {
 
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
         for op in cx.ops() {
-            if !cx.graph().try_op(op).is_some_and(|it| it.is("BatchNormalization")) {
-                continue;
-            }
-            match fold(cx.graph(), op) {
-                Ok(patch) => cx.apply(patch)?,
-                Err(reason) => cx.decline(op, reason),
+            if cx.graph().try_op(op).is_some_and(|it| it.is("BatchNormalization")) {
+                match fold(cx.graph(), op) {
+                    Ok(patch) => cx.apply(patch)?,
+                    Err(reason) => cx.decline(op, reason),
+                }
+            } else if let Some(patch) = fold_element_wise(cx.graph(), op) {
+                cx.apply(patch)?;
             }
         }
         Ok(())
     }
 }
 
-type Reason = &'static str;
-
 fn fold(graph: &Graph, op: OpId) -> Result<Patch, Reason> {
     let norm = BatchNormalization::at(graph, op).ok_or("training")?;
     let channels = Channels::of(graph, &norm)?;
     let (producer, _) = graph.producer(norm.x).ok_or("no-producer")?;
     let mut patch = Patch::new(graph, "fold-batchnorm", producer);
-    if let Some(conv) = Conv::at(graph, producer) {
+    if let Some(site) = Convolution::at(graph, producer) {
         only_reader(graph, norm.x).ok_or("other-readers")?;
-        let site = Convolution { op: producer, weight: conv.weight, bias: conv.bias, layout: Layout::FirstAxis };
-        site.fold(graph, &mut patch, &channels)?;
-    } else if let Some(conv) = ConvTranspose::at(graph, producer) {
-        only_reader(graph, norm.x).ok_or("other-readers")?;
-        let layout = Layout::SecondAxis { group: conv.group as usize };
-        let site = Convolution { op: producer, weight: conv.weight, bias: conv.bias, layout };
         site.fold(graph, &mut patch, &channels)?;
     } else if let Some(gemm) = Gemm::at(graph, producer) {
         only_reader(graph, norm.x).ok_or("other-readers")?;
@@ -89,57 +84,23 @@ fn fold(graph: &Graph, op: OpId) -> Result<Patch, Reason> {
     Ok(patch)
 }
 
-/// What the BatchNormalization does to each channel.
-struct Channels {
-    factor: Vec<f64>,
-    mean: Vec<f64>,
-    summand: Vec<f64>,
-}
-
-impl Channels {
-    fn of(graph: &Graph, norm: &BatchNormalization) -> Result<Self, Reason> {
-        let read = |value| numbers(graph, value);
-        let (scale, summand, mean) = (read(norm.scale)?, read(norm.bias)?, read(norm.mean)?);
-        let variance = read(norm.variance)?;
-        if [&summand, &mean, &variance].iter().any(|it| it.len() != scale.len()) {
-            return Err("not-constant");
-        }
-        let epsilon = f64::from(norm.epsilon);
-        let factor: Vec<f64> = scale.iter().zip(&variance).map(|(s, v)| s / (v + epsilon).sqrt()).collect();
-        let channels = Self { factor, mean, summand };
-        let all = channels.factor.iter().chain(&channels.mean).chain(&channels.summand);
-        if all.into_iter().all(|x| x.is_finite()) { Ok(channels) } else { Err("not-finite") }
+/// The patch that takes an Add, Sub, Mul or Div of a constant into the convolution in front of it; none elsewhere.
+fn fold_element_wise(graph: &Graph, op: OpId) -> Option<Patch> {
+    let it = ElementWise::at(graph, op)?;
+    let (producer, _) = graph.producer(it.x)?;
+    only_reader(graph, it.x)?;
+    let site = Convolution::at(graph, producer)?;
+    let weight = graph.constant(site.weight)?;
+    let (outputs, _) = site.layout.channels(weight.shape()).ok()?;
+    let channels = it.channels(outputs, weight.rank())?;
+    if !channels.is_summand() && graph.readers(site.weight).len() > 1 {
+        return None;
     }
-
-    fn len(&self) -> usize {
-        self.factor.len()
-    }
-
-    /// The bias that stands for `bias` and the BatchNormalization behind it.
-    fn bias(&self, bias: &[f64], element: ElementType) -> Result<Tensor, Reason> {
-        let folded = (0..self.len()).map(|o| (bias[o] - self.mean[o]) * self.factor[o] + self.summand[o]);
-        rounded(element, folded.collect(), vec![self.len()])
-    }
-
-    /// The weight, each element multiplied by the factor of its output channel.
-    fn weight(&self, weight: &Tensor, channel: impl Fn(usize) -> usize) -> Result<Tensor, Reason> {
-        let elements = weight.floats().ok_or("not-constant")?;
-        let folded = elements.iter().enumerate().map(|(i, &w)| f64::from(w) * self.factor[channel(i)]);
-        rounded(weight.element(), folded.collect(), weight.shape().to_vec())
-    }
-}
-
-fn rounded(element: ElementType, numbers: Vec<f64>, shape: Vec<usize>) -> Result<Tensor, Reason> {
-    let elements = numbers.into_iter().map(|x| x as f32).collect();
-    let tensor = Tensor::of_floats(element, shape, elements).ok_or("not-constant")?;
-    let is_finite = tensor.floats().is_some_and(|elements| elements.iter().all(|x| x.is_finite()));
-    if is_finite { Ok(tensor) } else { Err("not-finite") }
-}
-
-/// A constant vector of floats.
-fn numbers(graph: &Graph, value: ValueId) -> Result<Vec<f64>, Reason> {
-    let tensor = graph.constant(value).filter(|tensor| tensor.rank() == 1).ok_or("not-constant")?;
-    Ok(tensor.floats().ok_or("not-constant")?.iter().map(|&x| x.into()).collect())
+    let mut patch = Patch::new(graph, "fold-batchnorm", producer);
+    site.fold(graph, &mut patch, &channels).ok()?;
+    patch.remove(op);
+    patch.produce(producer, 0, graph.output(op, 0)?);
+    Some(patch)
 }
 
 /// Where the output channels are in a convolution's weight.
@@ -160,6 +121,16 @@ struct Convolution {
 }
 
 impl Convolution {
+    /// The convolution that `op` is, if it is one.
+    fn at(graph: &Graph, op: OpId) -> Option<Self> {
+        if let Some(conv) = Conv::at(graph, op) {
+            return Some(Self { op, weight: conv.weight, bias: conv.bias, layout: Layout::FirstAxis });
+        }
+        let conv = ConvTranspose::at(graph, op)?;
+        let layout = Layout::SecondAxis { group: conv.group as usize };
+        Some(Self { op, weight: conv.weight, bias: conv.bias, layout })
+    }
+
     fn fold(&self, graph: &Graph, patch: &mut Patch, channels: &Channels) -> Result<(), Reason> {
         let weight = graph.constant(self.weight).filter(|tensor| tensor.rank() >= 3).ok_or("not-constant")?;
         let (outputs, channel) = self.layout.channels(weight.shape())?;
@@ -170,10 +141,11 @@ impl Convolution {
         if outputs != channels.len() || before.len() != outputs {
             return Err("not-constant");
         }
-        let element = weight.element();
-        let weight = channels.weight(weight, channel)?;
-        patch.set_constant_for(graph, self.op, Conv::WEIGHT, weight);
-        let bias = channels.bias(&before, element)?;
+        let folded = channels.weight(weight, channel)?;
+        if !channels.is_summand() {
+            patch.set_constant_for(graph, self.op, Conv::WEIGHT, folded);
+        }
+        let bias = channels.bias(&before, weight.element())?;
         set_bias(graph, patch, (self.op, Conv::BIAS, self.bias), bias);
         Ok(())
     }
@@ -347,6 +319,26 @@ mod tests {
     #[test]
     fn mat_mul_add() {
         check!("fold-batchnorm/mat_mul_add");
+    }
+
+    #[test]
+    fn summand_behind() {
+        check!("fold-batchnorm/summand_behind");
+    }
+
+    #[test]
+    fn factor_behind() {
+        check!("fold-batchnorm/factor_behind");
+    }
+
+    #[test]
+    fn factor_behind_transposed() {
+        check!("fold-batchnorm/factor_behind_transposed");
+    }
+
+    #[test]
+    fn element_wise_left() {
+        check!("fold-batchnorm/element_wise_left");
     }
 
     #[test]

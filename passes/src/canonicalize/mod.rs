@@ -2,7 +2,8 @@
 //!
 //! What the canonical form is:
 //! - What is the same for every input is an initializer; nothing computes it.
-//! - No operator lets its input pass unchanged; no BatchNormalization stands behind an operator that can take it in.
+//! - No operator lets its input pass unchanged; no BatchNormalization, factor or summand per channel stands behind an operator
+//!   that can take it in.
 //! - LayerNorm, RmsNorm, Gelu, Silu, Softmax and Linear are recognised operators, whatever the exporter wrote.
 //! - Everything serves an output.
 //!
@@ -10,6 +11,7 @@
 //! are not entered.
 
 mod affine;
+mod channels;
 pub(crate) mod dead_code;
 pub(crate) mod drop_identity;
 pub(crate) mod einsum_product;

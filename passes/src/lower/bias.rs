@@ -2,9 +2,11 @@
 
 use onnxq_ir::{Attribute, Graph, Op, Patch, Tensor, ValueId};
 
+use crate::names::stem;
+
 /// Adds the codes of a bias and the node that dequantizes them; returns what comes out.
 pub(crate) fn constant(graph: &Graph, patch: &mut Patch, value: ValueId, scales: &[f32]) -> Option<ValueId> {
-    let name = graph.value(value).name().to_owned();
+    let name = stem(graph, value);
     let tensor = graph.constant(value)?;
     let elements = tensor.to_f32()?;
     let codes: Vec<i32> =

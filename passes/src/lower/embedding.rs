@@ -8,6 +8,7 @@ use onnxq_ir::{Attribute, ElementType, Graph, Op, OpId, Output, Patch, Tensor};
 use onnxq_numerics::{Uniform, encode_channels};
 
 use super::uniform::codes_tensor;
+use crate::names::stem;
 use crate::storage::activation_type;
 
 /// Lets `op`, a Gather of rows of a constant, pick codes and scales; none where it is no such Gather.
@@ -16,7 +17,7 @@ use crate::storage::activation_type;
 pub(crate) fn rows(graph: &Graph, patch: &mut Patch, op: OpId, quantizers: &[Uniform]) -> Option<()> {
     let gather = Gather::at(graph, op)?;
     let output = graph.output(op, 0)?;
-    let name = graph.value(gather.data).name().to_owned();
+    let name = stem(graph, gather.data);
     let tensor = graph.constant(gather.data)?;
     let &[rows, width] = tensor.shape() else { return None };
     let format = quantizers.first()?.format();

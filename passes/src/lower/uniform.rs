@@ -3,6 +3,7 @@
 use onnxq_ir::{Attribute, ElementType, Graph, Op, Output, Patch, Tensor, ValueId};
 use onnxq_numerics::{IntFormat, Uniform, encode_channels, pack};
 
+use crate::names::stem;
 use crate::storage::{Carrier, activation_type};
 
 /// Quantizers and the type of their scales, which is that of the floats which come out.
@@ -14,8 +15,9 @@ fn scale_tensor(element: ElementType, shape: Vec<usize>, scales: Vec<f32>) -> Te
 
 /// Adds the nodes that quantize and dequantize `value`; returns what comes out.
 pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quantizer: Scaled<&Uniform>) -> ValueId {
-    let dequantized = Output::New(format!("{}_dequantized", graph.value(value).name()));
-    pair(graph, patch, graph.value(value).name(), value, quantizer, dequantized)
+    let name = stem(graph, value);
+    let dequantized = Output::New(format!("{name}_dequantized"));
+    pair(graph, patch, &name, value, quantizer, dequantized)
 }
 
 /// The same where `value` is an output of the graph: what comes out is that output, and what wrote it writes another value.
@@ -23,10 +25,10 @@ pub(crate) fn activation(graph: &Graph, patch: &mut Patch, value: ValueId, quant
 /// None where nothing writes it.
 pub(crate) fn output(graph: &Graph, patch: &mut Patch, value: ValueId, quantizer: Scaled<&Uniform>) -> Option<ValueId> {
     let (producer, slot) = graph.producer(value)?;
-    let name = graph.value(value).name();
+    let name = stem(graph, value);
     let float = patch.produced(graph, &format!("{name}_float"));
     patch.produce(producer, slot, float);
-    Some(pair(graph, patch, name, float, quantizer, Output::Take(value)))
+    Some(pair(graph, patch, &name, float, quantizer, Output::Take(value)))
 }
 
 /// The nodes themselves: they read `from`, and are named after `name`.
@@ -74,7 +76,7 @@ pub(crate) fn constant(
     (quantizers, scale_type): Scaled<&[Uniform]>,
     carrier: Carrier,
 ) -> Option<ValueId> {
-    let name = graph.value(value).name().to_owned();
+    let name = stem(graph, value);
     let tensor = graph.constant(value)?;
     let elements = tensor.to_f32()?;
     let format = quantizers.first()?.format();
