@@ -39,9 +39,8 @@ mod tests {
     #[test]
     fn a_long_name_gives_its_end() {
         let long = format!("{}é{}", "a".repeat(60), "b".repeat(95));
-        let text =
-            format!("<ir_version: 8, opset_import: [\"\" : 17]> g (float[2] x) => (float[2] y) {{ y = Relu (x) }}");
-        let mut graph = parse(&text).expect("a model").graph;
+        let model = parse("<ir_version: 8, opset_import: [\"\" : 17]> g (float[2] x) => (float[2] y) { y = Relu (x) }");
+        let mut graph = model.expect("a model").graph;
         let x = graph.inputs()[0].value;
         assert_eq!(stem(&graph, x), "x");
         let mut patch = onnxq_ir::Patch::new(&graph, "test", graph.op_ids().next().expect("a Relu"));

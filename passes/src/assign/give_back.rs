@@ -14,7 +14,7 @@
 //! grid leave the scores no levels, which the SQNR of both together does not show.
 //! Then, while the output that suffers most has an SQNR below `min-sqnr` in simulation, operators leave the plan in the
 //! order of the output error that each makes alone, divided by its MACs (an operator without weights counts as 16 for every
-//! element that it writes); none whose leaving would take more than half of the eligible MACs. Where that does not reach `min-sqnr`, the best of the plans that were tried is kept, and the summary says so.
+//! element that it writes); none whose leaving would take more than half of the MACs that the plan began with. Where that does not reach `min-sqnr`, the best of the plans that were tried is kept, and the summary says so.
 //! Where the target has activations of 16 bits, operators get these first, over the same ranges, and all may have them; only
 //! what that does not mend becomes float.
 //! Where there are many operators, neighbours are tried together, and the worst groups are taken apart. What then stands
@@ -87,11 +87,12 @@ impl Pass for GiveBack {
 
     fn run(&self, cx: &mut Context<'_>) -> Result<(), PassError> {
         let Some(trials) = cx.trials else { return Ok(()) };
+        let work = Work::of(cx);
         if let Some(least) = self.min_node_sqnr.db() {
             give_back_nodes(cx, trials, least)?;
         }
         if let Some(least) = self.min_sqnr.db() {
-            give_back_for_output(cx, trials, least)?;
+            give_back_for_output(cx, trials, (&work, least))?;
         }
         Ok(())
     }
@@ -186,7 +187,11 @@ fn site_deviations(cx: &Context<'_>, trials: &dyn Trials) -> Result<Vec<(Site, D
 }
 
 /// Gives back what costs the output most for what it saves.
-fn give_back_for_output(cx: &mut Context<'_>, trials: &dyn Trials, least: f64) -> Result<(), PassError> {
+fn give_back_for_output(
+    cx: &mut Context<'_>,
+    trials: &dyn Trials,
+    (work, least): (&Work, f64),
+) -> Result<(), PassError> {
     if cx.plan.is_empty() {
         return Ok(());
     }
@@ -197,7 +202,7 @@ fn give_back_for_output(cx: &mut Context<'_>, trials: &dyn Trials, least: f64) -
         if Judged::of(&outputs).db >= least {
             return Ok(());
         }
-        outputs = relieve(cx, trials, relief, (least, &outputs))?;
+        outputs = relieve(cx, trials, (relief, work), (least, &outputs))?;
     }
     let end = Judged::of(&outputs).together;
     if end < least {
@@ -213,11 +218,10 @@ fn give_back_for_output(cx: &mut Context<'_>, trials: &dyn Trials, least: f64) -
 fn relieve(
     cx: &mut Context<'_>,
     trials: &dyn Trials,
-    relief: Relief,
+    (relief, work): (Relief, &Work),
     (least, outputs): (f64, &[OutputDeviation]),
 ) -> Result<Vec<OutputDeviation>, PassError> {
-    let work = Work::of(cx);
-    let ranking = Ranking::make(cx, trials, (&work, relief), &worst_samples(outputs, RANKING_SAMPLES))?;
+    let ranking = Ranking::make(cx, trials, (work, relief), &worst_samples(outputs, RANKING_SAMPLES))?;
     let tried = BTreeMap::from([(0, outputs.to_vec())]);
     let mut search = Search { cx, trials, relief, ranking: &ranking, tried };
     let reached = search.fewest(least)?;
@@ -315,7 +319,7 @@ impl Judged {
 /// What operators save by being computed in integers, in multiply-accumulates.
 struct Work {
     by_op: BTreeMap<OpId, u64>,
-    /// That of all products and convolutions that the target computes in integers.
+    /// That of all products and convolutions that the plan began with.
     eligible: u64,
 }
 
@@ -329,7 +333,7 @@ impl Work {
         for op in cx.ops() {
             let Some(candidate) = Candidate::at(cx.graph(), op) else { continue };
             let macs = candidate.macs(cx.graph(), cx.facts).unwrap_or(0);
-            if cx.target.rule(candidate.kind).is_some() {
+            if cx.plan.is_computed(op) {
                 eligible += macs;
             }
             let elements = || candidate.elements(cx.graph(), cx.facts).unwrap_or(0);

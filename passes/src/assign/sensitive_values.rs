@@ -20,7 +20,9 @@
 //! Annotate.
 //!
 //! # Declines
-//! - `masked-scores`, `phase`, `index`: it reads or writes one.
+//! - `masked-scores`: it reads or writes scores with a mask.
+//! - `phase`: it reads or writes a phase of several turns.
+//! - `index`: it reads or writes an index or a coordinate.
 //! - `no-chain`: what it stood beside stays float.
 //!
 //! # Options

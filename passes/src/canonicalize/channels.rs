@@ -68,14 +68,16 @@ pub(super) struct ElementWise<'g> {
     pub(super) x: ValueId,
     constant: &'g Tensor,
     /// Factor and summand that an element of the constant stands for.
-    meaning: fn(f64) -> (f64, f64),
+    meaning: Meaning,
 }
+
+type Meaning = fn(f64) -> (f64, f64);
 
 impl<'g> ElementWise<'g> {
     /// The operator `op`, where it is one; `constant - x` and `constant / x` are none.
     pub(super) fn at(graph: &'g Graph, op: OpId) -> Option<Self> {
         let node = graph.try_op(op)?;
-        let (meaning, slots): (fn(f64) -> (f64, f64), &[usize]) = match node.op_type() {
+        let (meaning, slots): (Meaning, &[usize]) = match node.op_type() {
             _ if !node.is(node.op_type()) => return None,
             "Add" => (|c| (1.0, c), &[0, 1]),
             "Sub" => (|c| (1.0, -c), &[1]),
