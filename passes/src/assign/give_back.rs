@@ -20,6 +20,8 @@
 //! Where there are many operators, neighbours are tried together, and the worst groups are taken apart. What then stands
 //! alone leaves its integer chain.
 //!
+//! Where the output has less than 30 dB in the end, the summary names the three values that lose most on their grids.
+//!
 //! Plans are tried on every fourth calibration sample, up to 8 of those that all statistics leave out; with fewer than 8
 //! samples in all, on all. Up to 64 more of those left out are run once, and the two that the plan ruins most are tried as
 //! well. `min-sqnr` must be had by all samples together, with their error taken one standard error higher than seen, and by
@@ -92,10 +94,38 @@ impl Pass for GiveBack {
             give_back_nodes(cx, trials, least)?;
         }
         if let Some(least) = self.min_sqnr.db() {
-            give_back_for_output(cx, trials, (&work, least))?;
+            let db = give_back_for_output(cx, trials, (&work, least))?;
+            if db < LOSSY {
+                name_what_loses(cx, trials)?;
+            }
         }
         Ok(())
     }
+}
+
+/// Where the output has less, in dB, the summary names the values that lose most.
+const LOSSY: f64 = 30.0;
+
+/// So many of them.
+const NAMED: usize = 3;
+
+/// Says which values lose most on their grids, by what the float model makes of them.
+fn name_what_loses(cx: &mut Context<'_>, trials: &dyn Trials) -> Result<(), PassError> {
+    let mut values: BTreeMap<ValueId, f64> = BTreeMap::new();
+    for (site, deviation) in site_deviations(cx, trials)? {
+        if let Some(value) = site.value(cx.graph()).filter(|_| deviation.signal > 0.0) {
+            let db = values.entry(value).or_insert(f64::INFINITY);
+            *db = db.min(deviation.sqnr_db());
+        }
+    }
+    let mut values: Vec<(ValueId, f64)> = values.into_iter().collect();
+    values.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let name = |&(value, db): &(ValueId, f64)| format!("`{}` {db:.1} dB", cx.graph().value(value).name());
+    let named: Vec<String> = values.iter().take(NAMED).map(name).collect();
+    if !named.is_empty() {
+        cx.note(format!("what loses most on its grid: {}", named.join(", ")));
+    }
+    Ok(())
 }
 
 /// Gives back what has an operand or output below `least`.
@@ -186,23 +216,22 @@ fn site_deviations(cx: &Context<'_>, trials: &dyn Trials) -> Result<Vec<(Site, D
     Ok(all.into_iter().collect())
 }
 
-/// Gives back what costs the output most for what it saves.
+/// Gives back what costs the output most for what it saves; returns what the output has then, in dB.
 fn give_back_for_output(
     cx: &mut Context<'_>,
     trials: &dyn Trials,
     (work, least): (&Work, f64),
-) -> Result<(), PassError> {
+) -> Result<f64, PassError> {
     if cx.plan.is_empty() {
-        return Ok(());
+        return Ok(f64::INFINITY);
     }
     let with_ruined = trials.with_ruined(cx.model, cx.plan)?;
     let trials = with_ruined.as_deref().unwrap_or(trials);
     let mut outputs = trials.outputs(cx.model, cx.plan, On::All)?;
     for relief in Relief::all(cx) {
-        if Judged::of(&outputs).db >= least {
-            return Ok(());
+        if Judged::of(&outputs).db < least {
+            outputs = relieve(cx, trials, (relief, work), (least, &outputs))?;
         }
-        outputs = relieve(cx, trials, (relief, work), (least, &outputs))?;
     }
     let end = Judged::of(&outputs).together;
     if end < least {
@@ -210,7 +239,7 @@ fn give_back_for_output(
             "the output has {end:.1} dB on held-out samples, {least:.1} were asked for: no plan with half of the MACs in integers reaches that"
         ));
     }
-    Ok(())
+    Ok(end)
 }
 
 /// Gives relief to as few operators as reach `least` or, where none do, to those with which the outputs are best. Takes and
