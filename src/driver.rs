@@ -410,7 +410,7 @@ impl<'a> Run<'a> {
         let held_out = float.map(|float| {
             let bar = self.job.progress.start_open("trying plans");
             let watched = Watched::new(self.job.evaluator, float, &self.model);
-            let names = watched.pairs.into_iter().map(|pair| pair.name).collect();
+            let names = watched.judged(&float.graph, &self.model.graph);
             let (threads, memory) = (self.job.threads, Rc::clone(&self.memory));
             let trials =
                 HeldOut::new(self.job.evaluator, float, names, &self.held_out, memory, threads, move || bar.advance())

@@ -59,6 +59,23 @@ impl Watched {
     }
 }
 
+impl Watched {
+    /// The names of the values by which plans are judged: the pairs', but the parts of what a Concat writes, each for itself.
+    /// Boxes of 0 to 640 and scores of 0 to 1 in one output would hide what becomes of the scores.
+    pub(crate) fn judged(&self, reference: &Graph, other: &Graph) -> Vec<String> {
+        let parts = |value: ValueId| -> Option<Vec<String>> {
+            let (op, _) = reference.producer(value).filter(|(op, _)| reference.op(*op).is("Concat"))?;
+            let parts =
+                reference.inputs_of(op).into_iter().flatten().filter(|&part| reference.constant(part).is_none());
+            let name = |part| Some(reference.value(part).name()).filter(|name| other.find_value(name).is_some());
+            parts.map(|part| name(part).map(str::to_owned)).collect()
+        };
+        let of = |pair: &Pair| parts(pair.reference).unwrap_or_else(|| vec![pair.name.clone()]);
+        let names: BTreeSet<String> = self.pairs.iter().flat_map(of).collect();
+        names.into_iter().collect()
+    }
+}
+
 /// What depends on a selection from which no product or convolution reads.
 fn selected(graph: &Graph) -> BTreeSet<ValueId> {
     let order = graph.topological();
@@ -120,4 +137,33 @@ fn last_reachable(graph: &Graph, output: ValueId, reachable: &BTreeSet<ValueId>)
 /// A value of unknown type is taken for float: that it is none shows when it is run.
 pub(crate) fn is_float(graph: &Graph, value: ValueId) -> bool {
     graph.tensor_type(value).is_none_or(|known| known.element.is_float())
+}
+
+#[cfg(test)]
+mod tests {
+    use onnxq_engine::Tract;
+    use onnxq_ir::text::parse;
+
+    use super::*;
+
+    fn judged(text: &str) -> Vec<String> {
+        let model = parse(text).expect("a model");
+        Watched::new(&Tract, &model, &model).judged(&model.graph, &model.graph)
+    }
+
+    #[test]
+    fn parts_of_one_output_are_judged_each_for_itself() {
+        let head = r#"<ir_version: 8, opset_import: ["" : 17]>
+head (float[2, 3] x) => (float[2, 7] y, float[2, 3] z)
+< float[2, 1] one = {1, 1} >
+{ boxes = Mul (x, x) z = Sigmoid (x) y = Concat <axis = 1> (boxes, z, one) }"#;
+        assert_eq!(judged(head), ["boxes", "z"]);
+    }
+
+    #[test]
+    fn other_outputs_are_judged_as_they_are() {
+        let plain = r#"<ir_version: 8, opset_import: ["" : 17]>
+plain (float[2, 3] x) => (float[2, 3] y) { h = Mul (x, x) y = Sigmoid (h) }"#;
+        assert_eq!(judged(plain), ["y"]);
+    }
 }

@@ -12,7 +12,7 @@
 //! First, an operator leaves the plan if one of its operands, or its quantized output, has an SQNR below `min-node-sqnr`, and
 //! so does a Concat of which one part is more than 16 times as wide as another, with what reads it: boxes of 0 to 640 and scores of 0 to 1 on one
 //! grid leave the scores no levels, which the SQNR of both together does not show.
-//! Then, while the output that suffers most has an SQNR below `min-sqnr` in simulation, operators leave the plan in the
+//! Then, while the output that suffers most (parts that meet in a Concat at the end count each for itself) has an SQNR below `min-sqnr` in simulation, operators leave the plan in the
 //! order of the output error that each makes alone, divided by its MACs (an operator without weights counts as 16 for every
 //! element that it writes); none whose leaving would take more than half of the MACs that the plan began with. Where that does not reach `min-sqnr`, the best of the plans that were tried is kept, and the summary says so.
 //! Where the target has activations of 16 bits, operators get these first, over the same ranges, and all may have them; only
