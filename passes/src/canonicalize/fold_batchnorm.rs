@@ -90,7 +90,7 @@ fn fold_element_wise(graph: &Graph, op: OpId) -> Option<Patch> {
     let (producer, _) = graph.producer(it.x)?;
     only_reader(graph, it.x)?;
     let site = Convolution::at(graph, producer)?;
-    let weight = graph.constant(site.weight)?;
+    let weight = graph.constant(site.weight).filter(|weight| weight.rank() >= LEAST_RANK)?;
     let (outputs, _) = site.layout.channels(weight.shape()).ok()?;
     let channels = it.channels(outputs, weight.rank())?;
     if !channels.is_summand() && graph.readers(site.weight).len() > 1 {
@@ -102,6 +102,9 @@ fn fold_element_wise(graph: &Graph, op: OpId) -> Option<Patch> {
     patch.produce(producer, 0, graph.output(op, 0)?);
     Some(patch)
 }
+
+/// The weight of a convolution has two axes of channels and one of space at least.
+const LEAST_RANK: usize = 3;
 
 /// Where the output channels are in a convolution's weight.
 #[derive(Clone, Copy)]
@@ -132,7 +135,7 @@ impl Convolution {
     }
 
     fn fold(&self, graph: &Graph, patch: &mut Patch, channels: &Channels) -> Result<(), Reason> {
-        let weight = graph.constant(self.weight).filter(|tensor| tensor.rank() >= 3).ok_or("not-constant")?;
+        let weight = graph.constant(self.weight).filter(|tensor| tensor.rank() >= LEAST_RANK).ok_or("not-constant")?;
         let (outputs, channel) = self.layout.channels(weight.shape())?;
         let before = match self.bias {
             Some(bias) => numbers(graph, bias)?,
@@ -339,6 +342,14 @@ mod tests {
     #[test]
     fn element_wise_left() {
         check!("fold-batchnorm/element_wise_left");
+    }
+
+    #[test]
+    fn a_malformed_convolution_takes_nothing_in() {
+        let text = "<ir_version: 8, opset_import: [\"\" : 17]> g (float[1, 2, 2] x) => (float[1, 2, 2] y)
+            < float[2] w = {1, 2}, float one = {1} > { c = Conv (x, w) y = Add (c, one) }";
+        let graph = onnxq_ir::text::parse(text).expect("a model").graph;
+        assert!(graph.op_ids().all(|op| super::fold_element_wise(&graph, op).is_none()));
     }
 
     #[test]
