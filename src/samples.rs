@@ -213,3 +213,37 @@ fn input_specs(graph: &Graph) -> (Vec<InputSpec>, Vec<ValueId>) {
     }
     (specs, values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(count: usize) -> Samples {
+        Samples::gathered(vec![Vec::new(); count])
+    }
+
+    /// The numbers of samples, as a pass over them has them.
+    fn seen(samples: &Samples) -> Vec<usize> {
+        let seen: Vec<usize> = samples.stream().expect("opens").map(|sample| sample.expect("a sample").index).collect();
+        assert_eq!(samples.numbers().collect::<Vec<_>>(), seen);
+        assert_eq!(samples.len(), seen.len());
+        seen
+    }
+
+    #[test]
+    fn what_is_judged_on_and_looked_through_is_left_out_of_the_fit() {
+        let all = samples(50);
+        let (fit, judged) = all.split(2);
+        let further = all.further(2, 5).expect("more");
+        assert_eq!(seen(&judged), [3, 7]);
+        assert_eq!(seen(&further), [11, 15, 19, 23, 27]);
+        assert!(seen(&fit).iter().all(|index| index % 4 != 3));
+        assert_eq!(seen(&all.further(10, 100).expect("more")), [43, 47]);
+    }
+
+    #[test]
+    fn there_may_be_no_more() {
+        assert!(samples(50).further(12, 5).is_none());
+        assert!(samples(7).further(0, 5).is_none(), "none is held out of so few");
+    }
+}

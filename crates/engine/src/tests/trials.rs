@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use onnxq_ir::{Model, Op, OpId, Tensor, ValueId, ops};
 use onnxq_numerics::{IntFormat, Uniform};
-use onnxq_plan::trial::{On, OutputDeviation};
+use onnxq_plan::trial::{On, OutputDeviation, worst_samples};
 use onnxq_plan::{
     Deviation, EngineError, Evaluator, Grids, HeldOut, Inferred, Memory, Plan, Quantizer, Request, Sample, Session,
     Site, Trials,
@@ -178,4 +178,41 @@ fn grids_are_asked_for_once_and_bring_the_float_outputs() {
     assert_eq!(row.trials(&engine, &memory).grids(&row.model, &again).unwrap()[&value], plain[1..]);
     row.trials(&engine, &memory).outputs(&row.model, &row.plan(3), On::All).unwrap();
     assert_eq!(engine.take(), [(1, true)], "neither grids nor float outputs are asked for again");
+}
+
+/// Samples of which those in these places are negative, and all others positive.
+fn signed(row: &Row, count: usize, negative: &[usize]) -> Vec<Sample> {
+    let sample = |i: usize| {
+        let sign = if negative.contains(&i) { -1.0 } else { 1.0 };
+        let elements: Vec<f32> = noise(i as u64 + 1, SIZE).into_iter().map(|x| sign * (x.abs() + 0.1)).collect();
+        Sample { index: 100 + i, inputs: vec![(row.input, Tensor::new(vec![SIZE], elements))] }
+    };
+    (0..count).map(sample).collect()
+}
+
+/// A grid of numbers from 0 up clips a negative sample to nothing, which hides among twenty that it holds.
+#[test]
+fn a_sample_that_a_plan_ruins_is_found_among_more_and_tried() {
+    let (row, engine) = (row(), Listed::default());
+    let name = row.model.graph.value(row.output()).name().to_owned();
+    let grid = Quantizer::Tensor(Uniform::new(IntFormat::U8, 0.02, 0).unwrap());
+    let plan = plan_of([(Site::Operand { op: row.ops[39], slot: 1 }, grid)]);
+    let kept = signed(&row, 2, &[]);
+    for negative in [&[][..], &[13], &[4, 13]] {
+        let all = signed(&row, 40, negative);
+        let more = || Ok(Box::new(all.iter().cloned().map(Ok)) as Box<dyn Iterator<Item = _> + Send>);
+        let trials = HeldOut::new(&engine, &row.model, vec![name.clone()], &kept, Rc::default(), 2, || ());
+        let trials = trials.with_more(&more);
+        let alone = trials.outputs(&row.model, &plan, On::All).unwrap();
+        assert!(alone[0].judged_db() > 30.0, "{alone:?}");
+        let ruined = trials.with_ruined(&row.model, &plan).unwrap();
+        assert_eq!(ruined.is_some(), !negative.is_empty(), "{negative:?}");
+        let Some(ruined) = ruined else { continue };
+        let outputs = ruined.outputs(&row.model, &plan, On::All).unwrap();
+        let mut worst = worst_samples(&outputs, negative.len());
+        worst.sort_unstable();
+        assert_eq!(worst, (2..2 + negative.len()).collect::<Vec<_>>(), "behind those that were kept");
+        assert!(outputs[0].judged_db() < 20.0, "{outputs:?}");
+        assert!(ruined.with_ruined(&row.model, &plan).unwrap().is_none(), "there are no more");
+    }
 }
