@@ -57,9 +57,7 @@ impl Watched {
         }
         watched
     }
-}
 
-impl Watched {
     /// The names of the values by which plans are judged: the pairs', but the parts of what a Concat writes, each for itself.
     /// Boxes of 0 to 640 and scores of 0 to 1 in one output would hide what becomes of the scores.
     pub(crate) fn judged(&self, reference: &Graph, other: &Graph) -> Vec<String> {

@@ -49,9 +49,7 @@ impl Coverage {
         }
         coverage
     }
-}
 
-impl Coverage {
     /// Both together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {

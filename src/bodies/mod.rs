@@ -185,7 +185,7 @@ impl Around<'_> {
         }
         let Job { evaluator, threads, .. } = *self.job;
         let watched = Watched::new(evaluator, self.float, candidate);
-        let names: Vec<String> = watched.pairs.into_iter().map(|pair| pair.name).collect();
+        let names = watched.judged(&self.float.graph, &candidate.graph);
         let held_out: Vec<Sample> = (self.samples)()?.1.stream()?.collect::<Result<_, _>>()?;
         if names.is_empty() || held_out.is_empty() {
             return Ok(None);

@@ -320,7 +320,8 @@ impl Graph {
     }
 }
 
-/// The primitive changes. Each keeps ids, names and edges in step and ends the revision; whether the result makes sense is for the verifier.
+/// The primitive changes. Each keeps ids, names and edges in step and ends the revision; whether the result makes sense is
+/// for the verifier.
 impl Graph {
     pub(crate) fn add_value(&mut self, value: Value) -> ValueId {
         self.revision.end();
@@ -502,15 +503,17 @@ impl Graph {
     /// Gives a value another name, made from its own, that nobody has.
     pub(crate) fn rename(&mut self, value: ValueId) {
         let old = self.value(value).name.clone();
-        let mut name = old.clone();
-        let mut suffix = 1;
-        while self.is_taken(&name) {
-            name = format!("{old}_{suffix}");
-            suffix += 1;
-        }
+        let name = self.free_name(&old);
         self.names.remove(&old);
         self.names.insert(name.clone(), value);
         self.value_mut(value).name = name;
+    }
+
+    /// A name made from `hint` that no value has.
+    fn free_name(&self, hint: &str) -> String {
+        let numbered = (1..).map(|suffix| format!("{hint}_{suffix}"));
+        let mut names = std::iter::once(hint.to_owned()).chain(numbered);
+        names.find(|name| !self.is_taken(name)).expect("there is no end of numbers")
     }
 
     /// Lists a graph input.
@@ -586,10 +589,7 @@ impl Graph {
         for &value in values {
             let value_type = self.value(value).value_type.clone();
             if let Some((op, slot)) = self.producer(value) {
-                let mut name = format!("{}_cut", self.value(value).name);
-                while self.names.contains_key(&name) || self.foreign_names.contains(&name) {
-                    name.push('_');
-                }
+                let name = self.free_name(&format!("{}_cut", self.value(value).name));
                 let unread = self.add_value(Value::new(name, value_type.clone(), Origin::Produced));
                 self.set_output(op, slot, unread);
             }

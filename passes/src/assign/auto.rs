@@ -8,12 +8,12 @@
 //! A histogram of every activation without a quantizer; a histogram over octaves where a logarithmic one is wanted.
 //!
 //! # Effect
-//! Every site without a quantizer gets one. A range of all that was seen is widened by 4 over the number of values seen, in
-//! all: behind a class token or a global pool these are few, and what comes next lies outside (an output Q fitted on few
-//! samples cost 14 dB on unseen ones). Then the four rules are tried on every fourth calibration sample, which statistics
-//! leave out: an activation takes another rule's range where that leaves less than 0.9 of the squared error. If the model's
-//! outputs are not better by 1.5 dB for it in simulation, all keep the widest range. Without samples to try on they keep it as well.
-//! Weights get the range of their channel.
+//! Every site without a quantizer gets one. A range of all that was seen is widened by 4 over the number of values
+//! seen, in all: behind a class token or a global pool these are few, and what comes next lies outside (an output Q
+//! fitted on few samples cost 14 dB on unseen ones). Then the four rules are tried on every fourth calibration
+//! sample, which statistics leave out: an activation takes another rule's range where that leaves less than 0.9 of
+//! the squared error. If the model's outputs are not better by 1.5 dB for it in simulation, all keep the widest
+//! range. Without samples to try on they keep it as well. Weights get the range of their channel.
 //!
 //! # Promise
 //! Annotate.

@@ -150,6 +150,7 @@ pub(crate) fn fit_weight(
         }
     })
 }
+
 /// The number as people write it: the lowest of all has 39 digits.
 fn short(number: f32) -> String {
     const MANY_DIGITS: f32 = 1e6;

@@ -8,12 +8,13 @@
 //! Nothing.
 //!
 //! # Effect
-//! Every chosen operand and output gets a place in the plan with format, symmetry and granularity as the target has them
-//! for the bits asked for. Weights are per output channel where the target can and the model's opset is 13 or newer, or
-//! can be raised to that. A bias becomes int32 where the target wants it. Operators of an integer chain (Add, Sigmoid, Concat, pools, what only moves
-//! codes) are quantized on inputs and output where they follow each other or a Conv. Where activations stay float (`wX`),
-//! the weight of every chosen product and convolution gets a place, chain or not. Where the target takes whole graphs, every operator with a rule is
-//! quantized on all sides, constants and outputs of the graph too; scales that the runtime sets itself are set here.
+//! Every chosen operand and output gets a place in the plan with format, symmetry and granularity as the target has
+//! them for the bits asked for. Weights are per output channel where the target can and the model's opset is 13 or
+//! newer, or can be raised to that. A bias becomes int32 where the target wants it. Operators of an integer chain
+//! (Add, Sigmoid, Concat, pools, what only moves codes) are quantized on inputs and output where they follow each
+//! other or a Conv. Where activations stay float (`wX`), the weight of every chosen product and convolution gets a
+//! place, chain or not. Where the target takes whole graphs, every operator with a rule is quantized on all sides,
+//! constants and outputs of the graph too; scales that the runtime sets itself are set here.
 //!
 //! # Promise
 //! Annotate.

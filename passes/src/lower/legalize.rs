@@ -8,10 +8,10 @@
 //! Nothing.
 //!
 //! # Effect
-//! The scale of an activation is raised where its range is smaller than the target takes. What only moves codes gets the
-//! quantizer of its source. Every bias in the plan gets the scale `s_x * s_w`, or leaves the plan where one of the two is not uniform. The scale of a
-//! weight channel is raised where its bias would overflow. Scales that stand in the file in 16 bits are rounded up to such
-//! numbers.
+//! The scale of an activation is raised where its range is smaller than the target takes. What only moves codes gets
+//! the quantizer of its source. Every bias in the plan gets the scale `s_x * s_w`, or leaves the plan where one of
+//! the two is not uniform. The scale of a weight channel is raised where its bias would overflow. Scales that stand
+//! in the file in 16 bits are rounded up to such numbers.
 //!
 //! # Promise
 //! Annotate.

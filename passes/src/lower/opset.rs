@@ -1,15 +1,16 @@
 //! Raises the model's operator version where a form of the plan needs it, and no further.
 //!
 //! # Why
-//! Per-channel QuantizeLinear came with opset 13, Clip on integers with 12, scales of 16 bits with 19, 16-bit and packed 4-bit codes with 21, packed
-//! 2-bit codes with 25. A model that needs none of these keeps its version, so that whatever read it reads the result.
+//! Per-channel QuantizeLinear came with opset 13, Clip on integers with 12, scales of 16 bits with 19, 16-bit and
+//! packed 4-bit codes with 21, packed 2-bit codes with 25. A model that needs none of these keeps its version, so
+//! that whatever read it reads the result.
 //!
 //! # Needs
 //! Nothing.
 //!
 //! # Effect
-//! Operators whose meaning or form changed up to the needed version are converted, in local functions too; the file format version is raised where
-//! the operators ask for it, and to 4, from which on initializers need not be inputs.
+//! Operators whose meaning or form changed up to the needed version are converted, in local functions too; the file
+//! format version is raised where the operators ask for it, and to 4, from which on initializers need not be inputs.
 //!
 //! # Promise
 //! Exact.

@@ -125,18 +125,11 @@ fn element_bytes(element: ElementType) -> Option<usize> {
 
 /// How `tensor` holds the elements of `kept`, if it does.
 fn form(kept: &Tensor, tensor: &Tensor) -> Option<Form> {
-    let (kept_bytes, bytes) = (kept.bytes(), tensor.bytes());
-    if kept.shape() == tensor.shape() && kept_bytes == bytes {
+    if kept.shape() == tensor.shape() && kept.bytes() == tensor.bytes() {
         return Some(Form::Same);
     }
-    let (&[rows, columns], width) = (kept.shape(), element_bytes(tensor.element())?) else { return None };
-    let same = |row: usize, column: usize| {
-        let (here, there) = (width * (row * columns + column), width * (column * rows + row));
-        kept_bytes[here..here + width] == bytes[there..there + width]
-    };
-    let transposed =
-        tensor.shape() == [columns, rows] && (0..rows).all(|row| (0..columns).all(|column| same(row, column)));
-    transposed.then_some(Form::Transposed)
+    let transposed = kept.transposed(&[1, 0])?;
+    (transposed.shape() == tensor.shape() && transposed.bytes() == tensor.bytes()).then_some(Form::Transposed)
 }
 
 /// The transpose of `kept`, which takes the place of `value`.

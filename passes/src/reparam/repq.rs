@@ -9,13 +9,14 @@
 //! A histogram per channel, or its range, of what each linear reader of a LayerNorm reads, where all are in the plan.
 //!
 //! # Effect
-//! A channel's range is the best of three percentile ranges, or all that was seen, a little wider where few values were seen (`4 / n` of it).
-//! With scale `s[j]` and zero point `z[j]` of channel j, `s` their geometric mean and `z` the median zero point rounded into
-//! the codes: `r[j] = s[j] / s`, `m[j] = s (z - z[j])`; gamma and beta become `gamma / r` and `beta / r - m`; row j of every
-//! reader's weight is multiplied by `r[j]`, and `sum_j m[j] W[j, :]` of the new weight is added to its bias, which is made
-//! where there is none. The readers' activations get the one quantizer `(s, z)`. Readers may stand behind operators that
-//! move or average channels (the class token's Gather, the mean before a head). A channel that is always one value, because
-//! its gamma is 0, has no scale: it is moved onto 0, so that no grid can clip it.
+//! A channel's range is the best of three percentile ranges, or all that was seen, a little wider where few values
+//! were seen (`4 / n` of it). With scale `s[j]` and zero point `z[j]` of channel j, `s` their geometric mean and `z`
+//! the median zero point rounded into the codes: `r[j] = s[j] / s`, `m[j] = s (z - z[j])`; gamma and beta become
+//! `gamma / r` and `beta / r - m`; row j of every reader's weight is multiplied by `r[j]`, and `sum_j m[j] W[j, :]`
+//! of the new weight is added to its bias, which is made where there is none. The readers' activations get the one
+//! quantizer `(s, z)`. Readers may stand behind operators that move or average channels (the class token's Gather,
+//! the mean before a head). A channel that is always one value, because its gamma is 0, has no scale: it is moved
+//! onto 0, so that no grid can clip it.
 //!
 //! # Promise
 //! Exact.
