@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Instant;
 
-use onnxq_ir::ops::opset::{RANGE, convert};
 use onnxq_ir::{Model, Revision, Tensor, ValueId};
-use onnxq_passes::{Context, Coverage, Outcome, PassError, Promise, Settings, View};
+use onnxq_passes::{Context, Coverage, Outcome, Promise, Settings, View};
 use onnxq_plan::{
     Declined, DescribedSite, EngineError, Evaluator, Facts, FloatOutputs, HeldOut, Memory, Needs, Plan, Request,
     Sample, Target, Trials, Watch,
@@ -20,6 +19,7 @@ use crate::error::Error;
 use crate::measure::{Pair, Quality, Reference, compare};
 use crate::outputs::Watched;
 use crate::progress::Progress;
+use crate::readied::readied;
 use crate::recipe::{Recipe, Step};
 use crate::samples::Samples;
 use crate::seconds::{Seconds, Timed, timed};
@@ -152,8 +152,9 @@ const SEEN_AGAIN: usize = 16;
 /// Runs the recipe.
 pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
     let steps = job.recipe.steps()?;
-    let model = if job.recipe.is_none() { model } else { opened(raised(model)?)? };
+    let (model, kept) = if job.recipe.is_none() { (model, Vec::new()) } else { readied(model)? };
     let mut run = Run::start(model, job);
+    run.plan.left_float.extend(kept);
     run.judged = steps.iter().any(|step| step.pass.judges());
     run.corrected = steps.iter().any(|step| step.pass.corrects());
     run.quantize_bodies()?;
@@ -191,29 +192,6 @@ pub fn run(model: Model, job: &Job<'_>) -> Result<Done, Error> {
         notes: run.notes,
         seconds: run.seconds,
     })
-}
-
-/// The model in a version that has codes at all. Passes and engine so know no older forms; what more a plan needs is the
-/// matter of a pass.
-pub(crate) fn raised(mut model: Model) -> Result<Model, Error> {
-    const FIRST_WITH_CODES: i64 = 10;
-    let opset = model.graph.opset();
-    if !(*RANGE.start()..FIRST_WITH_CODES).contains(&opset) {
-        return Ok(model);
-    }
-    convert(&mut model, FIRST_WITH_CODES).map_err(|error| PassError::Opset {
-        form: "QuantizeLinear",
-        need: FIRST_WITH_CODES,
-        reason: error.to_string(),
-    })?;
-    Ok(model)
-}
-
-/// The model with local functions inlined where there is something to quantize in or behind them.
-fn opened(mut model: Model) -> Result<Model, Error> {
-    let inlined = onnxq_ir::inline::inline(&mut model, crate::outputs::has_weights);
-    inlined.map_err(|error| Error::Broken(error.to_string()))?;
-    Ok(model)
 }
 
 struct Run<'a> {

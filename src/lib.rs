@@ -16,6 +16,7 @@ pub mod measure;
 pub mod onnx;
 mod outputs;
 pub mod progress;
+mod readied;
 pub mod recipe;
 pub mod refuse;
 pub mod report;

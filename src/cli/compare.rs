@@ -12,9 +12,10 @@ use super::{note, say};
 use crate::error::Error;
 use crate::measure::{Quality, Reference, compare, output_pairs};
 use crate::progress::{Progress as _, Silent, Terminal};
+use crate::readied::readied;
 use crate::report::{output_line, top1_line};
 use crate::samples::Samples;
-use crate::{driver, onnx, synthesize};
+use crate::{onnx, synthesize};
 
 pub(crate) fn run(args: &CompareArgs) -> Result<(), Error> {
     let quality = measure(args)?;
@@ -28,8 +29,8 @@ pub(crate) fn run(args: &CompareArgs) -> Result<(), Error> {
 }
 
 fn measure(args: &CompareArgs) -> Result<Quality, Error> {
-    let reference = driver::raised(onnx::read(&args.reference)?)?;
-    let other = driver::raised(onnx::read(&args.other)?)?;
+    let (reference, _) = readied(onnx::read(&args.reference)?)?;
+    let (other, _) = readied(onnx::read(&args.other)?)?;
     let pairs = output_pairs(&reference.graph, &other.graph);
     if pairs.is_empty() {
         let [ours, theirs] = [&reference, &other].map(|model| output_names(&model.graph));

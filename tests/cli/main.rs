@@ -9,6 +9,7 @@ mod defects;
 mod determinism;
 mod engine_ort;
 mod errors;
+mod fused_operators;
 mod half_floats;
 mod io;
 mod lint;

@@ -55,9 +55,9 @@ impl Oracle {
         self.try_ask(words).unwrap_or_else(|error| panic!("oracle {}: {error}", words.join(" ")))
     }
 
-    /// Writes models of one operator each in old versions, with inputs, into a folder; returns their names.
-    pub(crate) fn old_operators(&self, folder: &Path) -> Vec<String> {
-        let script = self.script.with_file_name("old_operators.py");
+    /// Lets a script write models with inputs into a folder; returns their names.
+    pub(crate) fn written_by(&self, script: &str, folder: &Path) -> Vec<String> {
+        let script = self.script.with_file_name(script);
         let output = Command::new(&self.python).arg(script).arg(folder).output().expect("Python starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).expect("a JSON list")

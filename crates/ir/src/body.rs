@@ -69,6 +69,23 @@ impl Opened {
 }
 
 impl Graph {
+    /// Changes the graphs that operators own. Names made in a body are kept away from those around it, and those around from
+    /// what is made next.
+    pub(crate) fn change_bodies<E>(&mut self, mut change: impl FnMut(&mut Graph) -> Result<(), E>) -> Result<(), E> {
+        let owners: Vec<OpId> = self.op_ids().filter(|&id| self.op(id).bodies().next().is_some()).collect();
+        for owner in owners {
+            let outer = self.names();
+            let mut inner = Vec::new();
+            for body in self.op_mut(owner).bodies_mut() {
+                body.reserve_names(outer.iter().cloned());
+                change(body)?;
+                inner.extend(body.names());
+            }
+            self.reserve_names(inner);
+        }
+        Ok(())
+    }
+
     /// Makes an input of a captured value, or a constant.
     fn open_capture(&mut self, inner: ValueId, value_type: Option<ValueType>, known: Option<Tensor>) {
         if let Some(value_type) = value_type {

@@ -15,7 +15,9 @@ mod conv;
 mod conv_transpose;
 mod dropout;
 mod einsum;
+mod expansion;
 mod flatten;
+pub mod fused;
 mod gather;
 mod gemm;
 mod layer_normalization;
@@ -48,6 +50,7 @@ pub use conv::Conv;
 pub use conv_transpose::ConvTranspose;
 pub use dropout::Dropout;
 pub use einsum::Einsum;
+pub use expansion::Malformed;
 pub use flatten::Flatten;
 pub use gather::Gather;
 pub use gemm::Gemm;
@@ -55,7 +58,6 @@ pub use layer_normalization::LayerNormalization;
 pub use mat_mul::MatMul;
 pub use pad::{Filling, Pad};
 pub use quantize_linear::{Direction, QuantizeLinear};
-pub use recognised::expansion::Malformed;
 pub use recognised::{AddedBias, Approximation, BiasOrder, Form, Gelu, LayerNorm, Linear, RmsNorm, Silu, Softmax};
 pub use reduce::{Axes, Reduce, Reduction};
 pub use reshape::{Reshape, Target};
@@ -72,7 +74,7 @@ use crate::graph::Graph;
 use crate::op::{OpId, RECOGNISED};
 use crate::patch::PatchError;
 
-use recognised::expansion::Expansion;
+use expansion::Expansion;
 
 /// Why recognised operators could not be replaced.
 #[derive(Debug, thiserror::Error)]
@@ -96,30 +98,14 @@ pub fn expand(graph: &Graph, opset: i64) -> Result<Graph, ExpandError> {
 }
 
 fn expand_in_place(graph: &mut Graph, opset: i64) -> Result<(), ExpandError> {
-    expand_bodies(graph, opset)?;
+    graph.change_bodies(|body| expand_in_place(body, opset))?;
     let recognised: Vec<OpId> = graph.op_ids().filter(|&id| graph.op(id).domain() == RECOGNISED).collect();
     let Some(&first) = recognised.first() else { return Ok(()) };
-    let mut expansion = Expansion::new(graph, opset, first);
+    let mut expansion = Expansion::new(graph, "expand", opset, first);
     for id in recognised {
         recognised::expand(&mut expansion, id)?;
     }
     expansion.into_patch().apply(graph)?;
-    Ok(())
-}
-
-/// Names made in a body are kept away from those around it, and those around from what is made next.
-fn expand_bodies(graph: &mut Graph, opset: i64) -> Result<(), ExpandError> {
-    let owners: Vec<OpId> = graph.op_ids().filter(|&id| graph.op(id).bodies().next().is_some()).collect();
-    for owner in owners {
-        let outer = graph.names();
-        let mut inner = Vec::new();
-        for body in graph.op_mut(owner).bodies_mut() {
-            body.reserve_names(outer.iter().cloned());
-            expand_in_place(body, opset)?;
-            inner.extend(body.names());
-        }
-        graph.reserve_names(inner);
-    }
     Ok(())
 }
 

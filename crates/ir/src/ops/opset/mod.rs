@@ -168,17 +168,7 @@ fn changes(graph: &Graph, id: OpId, to: i64) -> Result<Vec<Change>, &'static str
 
 /// Converts a graph and its bodies to the next version.
 fn step(graph: &mut Graph, to: i64) -> Result<(), PatchError> {
-    let owners: Vec<OpId> = graph.op_ids().filter(|&id| graph.op(id).bodies().next().is_some()).collect();
-    for owner in owners {
-        let outer = graph.names();
-        let mut inner = Vec::new();
-        for body in graph.op_mut(owner).bodies_mut() {
-            body.reserve_names(outer.iter().cloned());
-            step(body, to)?;
-            inner.extend(body.names());
-        }
-        graph.reserve_names(inner);
-    }
+    graph.change_bodies(|body| step(body, to))?;
     let Some(first) = graph.op_ids().next() else { return Ok(()) };
     let mut patch = Patch::new(graph, "opset", first);
     for id in graph.topological() {

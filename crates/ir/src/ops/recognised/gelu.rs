@@ -7,8 +7,8 @@ use crate::op::{Attribute, Op, OpId, RECOGNISED};
 use crate::ops::attributes::{standard, text_or};
 use crate::value::ValueId;
 
-use super::expansion::{Expansion, Steps};
 use super::{node_of, recognised, stand_in};
+use crate::ops::expansion::{Expansion, Steps};
 
 /// How the normal distribution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

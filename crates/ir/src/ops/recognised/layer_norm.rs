@@ -9,8 +9,8 @@ use crate::ops::layer_normalization::LayerNormalization;
 use crate::ops::reduce::Reduction;
 use crate::value::ValueId;
 
-use super::expansion::Expansion;
 use super::{node_of, recognised, stand_in};
+use crate::ops::expansion::Expansion;
 
 /// A recognised LayerNorm.
 #[derive(Clone, Debug, PartialEq)]

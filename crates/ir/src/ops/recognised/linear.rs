@@ -11,8 +11,8 @@ use crate::patch::Output;
 use crate::types::Carried;
 use crate::value::ValueId;
 
-use super::expansion::Expansion;
 use super::{STANDARD, node_of, recognised, stand_in};
+use crate::ops::expansion::Expansion;
 
 /// Attributes that say what a Linear was made from.
 const OWN: [&str; 6] = [FORM, PRODUCT, PRODUCT_NODE, PRODUCT_DOMAIN, PRODUCT_ORDER, BIAS_FIRST];

@@ -4,7 +4,6 @@
 //! the one expansion into ONNX's own operators, which the writer and the engine both use. An operator that was made
 //! from a single node of ONNX keeps that node's attributes and expands to an equal node.
 
-pub(super) mod expansion;
 mod gelu;
 mod layer_norm;
 mod linear;
@@ -21,8 +20,7 @@ pub use softmax::Softmax;
 
 use crate::graph::Graph;
 use crate::op::{Attribute, Op, OpId, RECOGNISED};
-
-use expansion::{Expansion, Malformed};
+use crate::ops::expansion::{Expansion, Malformed};
 
 /// Marks that the operator stands for one node of ONNX; the value is the node's domain as written.
 const STANDARD: &str = "standard";

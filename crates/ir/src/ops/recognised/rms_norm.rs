@@ -8,9 +8,9 @@ use crate::ops::attributes::{float_or, int_or, standard};
 use crate::ops::reduce::Reduction;
 use crate::value::ValueId;
 
-use super::expansion::Expansion;
 use super::layer_norm::axis_from_end;
 use super::{node_of, recognised, stand_in};
+use crate::ops::expansion::Expansion;
 
 /// A recognised RmsNorm.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,8 +8,8 @@ use crate::op::{Op, OpId, RECOGNISED};
 use crate::ops::attributes::{float_or, standard};
 use crate::value::ValueId;
 
-use super::expansion::Expansion;
 use super::{is_stand_in, node_of, recognised, stand_in};
+use crate::ops::expansion::Expansion;
 
 /// A recognised Silu.
 #[derive(Clone, Debug, PartialEq, Eq)]

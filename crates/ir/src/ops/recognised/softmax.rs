@@ -8,8 +8,8 @@ use crate::ops::attributes::{int_or, is_last_axis};
 use crate::ops::softmax::SoftmaxNode;
 use crate::value::ValueId;
 
-use super::expansion::Expansion;
 use super::{is_stand_in, node_of, recognised, stand_in};
+use crate::ops::expansion::Expansion;
 
 /// A recognised Softmax.
 #[derive(Clone, Debug, PartialEq, Eq)]

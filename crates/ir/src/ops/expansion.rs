@@ -1,4 +1,4 @@
-//! What expansions have in common: the patch, shared scalars, names, and the forms of old operators by version.
+//! What the expansions of recognised operators and of fused ones have in common: the patch, shared scalars, names, and the forms of old operators by version.
 
 use std::collections::BTreeMap;
 
@@ -35,13 +35,13 @@ pub(crate) struct Expansion<'g> {
     pub(super) newest: i64,
     /// Scalars made so far: element type and bits of the number as float64.
     scalars: BTreeMap<(ElementType, u64), ValueId>,
-    integers: BTreeMap<Vec<i64>, ValueId>,
+    integers: BTreeMap<(&'static str, Vec<i64>), ValueId>,
 }
 
 impl<'g> Expansion<'g> {
     /// Begins; `anchor` is any operator of the graph.
-    pub(crate) fn new(graph: &'g Graph, newest: i64, anchor: OpId) -> Self {
-        let patch = Patch::new(graph, "expand", anchor);
+    pub(crate) fn new(graph: &'g Graph, rule: &'static str, newest: i64, anchor: OpId) -> Self {
+        let patch = Patch::new(graph, rule, anchor);
         let newest = newest.min(graph.opset());
         Self { graph, patch, newest, scalars: BTreeMap::new(), integers: BTreeMap::new() }
     }
@@ -52,13 +52,19 @@ impl<'g> Expansion<'g> {
 
     /// Begins the expansion of one operator.
     pub(super) fn of<'e>(&'e mut self, id: OpId) -> Option<Steps<'e, 'g>> {
-        self.patch.stand_at(self.graph, id);
         let output = self.graph.output(id, 0)?;
         let element = [Some(output), self.graph.input(id, 0), self.graph.input(id, 1)]
             .into_iter()
             .flatten()
             .find_map(|value| self.graph.tensor_type(value).map(|it| it.element))
             .unwrap_or(ElementType::F32);
+        self.of_element(id, element)
+    }
+
+    /// The same, where the operator is known to compute in this type.
+    pub(super) fn of_element<'e>(&'e mut self, id: OpId, element: ElementType) -> Option<Steps<'e, 'g>> {
+        self.patch.stand_at(self.graph, id);
+        let output = self.graph.output(id, 0)?;
         Some(Steps { expansion: self, id, output, element })
     }
 }
@@ -84,7 +90,7 @@ impl<'g> Steps<'_, 'g> {
         &mut self.expansion.patch
     }
 
-    /// The recognised operator.
+    /// The operator that is expanded.
     pub(super) fn op(&self) -> &'g Op {
         self.expansion.graph.op(self.id)
     }
@@ -110,14 +116,25 @@ impl<'g> Steps<'_, 'g> {
             .or_insert_with(|| patch.constant(graph, "scalar", tensor))
     }
 
-    /// A vector of integers, shared by all expansions of the graph.
-    fn integers(&mut self, numbers: &[i64]) -> ValueId {
+    /// A vector of integers named after what they are, shared by all expansions of the graph.
+    pub(super) fn integers(&mut self, what: &'static str, numbers: &[i64]) -> ValueId {
         let (graph, patch) = (self.expansion.graph, &mut self.expansion.patch);
         *self
             .expansion
             .integers
-            .entry(numbers.to_vec())
-            .or_insert_with(|| patch.constant(graph, "axes", Tensor::new(vec![numbers.len()], numbers.to_vec())))
+            .entry((what, numbers.to_vec()))
+            .or_insert_with(|| patch.constant(graph, what, Tensor::new(vec![numbers.len()], numbers.to_vec())))
+    }
+
+    /// An integer without axes.
+    pub(super) fn integer(&mut self, number: i64) -> ValueId {
+        self.constant(Tensor::scalar(number), "number")
+    }
+
+    /// A constant that belongs to this operator.
+    pub(super) fn constant(&mut self, tensor: Tensor, part: &str) -> ValueId {
+        let hint = self.hint(part);
+        self.expansion.patch.constant(self.expansion.graph, &hint, tensor)
     }
 
     /// One operator of ONNX without attributes, whose output is `part` of this one.
@@ -129,7 +146,7 @@ impl<'g> Steps<'_, 'g> {
     pub(super) fn step_with(&mut self, op: Op, inputs: &[ValueId], part: &str) -> ValueId {
         let op = match self.op().name() {
             "" => op,
-            name => op.named(format!("{name}_{part}")),
+            name => op.named(self.expansion.patch.node_name(self.expansion.graph, &format!("{name}_{part}"))),
         };
         let hint = self.hint(part);
         self.expansion.patch.value(self.expansion.graph, op, inputs, &hint)
@@ -143,7 +160,7 @@ impl<'g> Steps<'_, 'g> {
             let attributes = vec![Attribute::ints("axes", axes), keep];
             return self.step_with(Op::new("", reduction.op_type(), attributes), &[x], part);
         }
-        let axes = self.integers(&axes);
+        let axes = self.integers("axes", &axes);
         self.step_with(Op::new("", reduction.op_type(), vec![keep]), &[x, axes], part)
     }
 
@@ -160,9 +177,21 @@ impl<'g> Steps<'_, 'g> {
 
     /// Ends with an operator that takes over output, name and what rides along.
     pub(super) fn finish(self, op_type: &str, inputs: &[ValueId]) {
-        let op = Op::new("", op_type, vec![]).named(self.op().name()).with_carried(self.op().carried().clone());
+        self.finish_as(Op::new("", op_type, vec![]), inputs);
+    }
+
+    /// The same, where the operator has attributes.
+    pub(super) fn finish_as(mut self, op: Op, inputs: &[ValueId]) {
+        let op = op.named(self.op().name()).with_carried(self.op().carried().clone());
+        self.write(self.output, op, inputs);
+        let id = self.id;
+        self.expansion.patch.remove(id);
+    }
+
+    /// One operator that writes this output in the place of the one that is expanded.
+    pub(super) fn write(&mut self, output: ValueId, op: Op, inputs: &[ValueId]) {
         let inputs: Vec<Option<ValueId>> = inputs.iter().copied().map(Some).collect();
-        self.finish_with(op, &inputs);
+        self.expansion.patch.op(self.expansion.graph, op, &inputs, &[Output::Take(output)]);
     }
 
     /// Ends with this operator, which takes over the output slots.

@@ -1,0 +1,83 @@
+//! Operators of `com.microsoft` that onnxruntime's optimizers write: each computes the same taken apart, and a model that was
+//! optimized before is quantized as the model that it was made of.
+
+use onnxq::onnx::{WriteOptions, read, write};
+use onnxq_ir::ops::{expand, fused};
+
+use crate::arrays::{floats, npz};
+use crate::models::{save, weights};
+use crate::oracle::Oracle;
+use crate::tool::{Folder, shipped};
+
+#[test]
+fn operators_taken_apart_compute_the_same() {
+    let Some(oracle) = Oracle::find() else { return };
+    let folder = Folder::new("fused-operators");
+    let mut listing = String::new();
+    let mut kept = Vec::new();
+    for name in oracle.written_by("fused_operators.py", &folder.path("")) {
+        let [file, data, apart] = ["onnx", "npz", "apart.onnx"].map(|ending| folder.path(&format!("{name}.{ending}")));
+        let mut model = read(&file).expect("a model");
+        kept.extend(fused::unfuse(&mut model.graph).expect("a patch that fits"));
+        model.graph = expand(&model.graph, model.graph.opset()).expect("expands");
+        let domains: Vec<&str> = model.graph.op_ids().map(|op| model.graph.op(op).domain()).collect();
+        assert!(domains.iter().all(|domain| domain.is_empty()), "{name}: {domains:?}");
+        write(&model, &apart, &WriteOptions::default()).expect("the model is written");
+        let row = [&file, &apart, &data].map(|path| path.to_str().expect("UTF-8"));
+        listing += &(row.join("\t") + "\n");
+    }
+    assert_eq!(kept, []);
+    folder.write("listing.txt", &listing);
+    let answer = oracle.ask(&["same", folder.path("listing.txt").to_str().expect("UTF-8")]);
+    assert!(answer["pairs"].as_u64().expect("a number") > 150);
+    assert_eq!(answer["different"].as_array().expect("a list"), &[] as &[serde_json::Value]);
+}
+
+#[test]
+fn an_optimized_model_is_quantized_as_the_model_it_was_made_of() {
+    let Some(oracle) = Oracle::find() else { return };
+    for (name, fused) in [("deit_fmnist", "BiasGelu"), ("cnn_bn", "FusedConv")] {
+        let folder = Folder::new(&format!("optimized-{name}"));
+        let float = shipped().join(format!("{name}.onnx"));
+        let [optimized, float] =
+            [&folder.path("optimized.onnx"), &float].map(|path| path.to_str().expect("UTF-8").to_owned());
+        oracle.ask(&["optimize", &float, &optimized]);
+        let before = read(optimized.as_ref()).expect("a model");
+        assert!(before.graph.op_ids().any(|op| before.graph.op(op).op_type() == fused), "{name} has a {fused}");
+        let calib = shipped().join("calib.npz");
+        let words = format!("--calib {} --samples 64 --json", calib.display());
+        let [plain, report] =
+            [&float, &optimized].map(|model| folder.run(&format!("{model} q.onnx {words}")).done().json());
+        assert_eq!(report["quantized"], plain["quantized"], "{name}");
+        let [plain, sqnr] = [plain, report].map(|report| report["quality"]["sqnr_db"].as_f64().expect("a number"));
+        assert!((plain - sqnr).abs() < 1.0, "{name}: {sqnr} dB, and {plain} dB of the model as it was");
+        oracle.check(&[&folder.path("q.onnx")]);
+    }
+}
+
+#[test]
+fn what_stays_fused_says_why() {
+    let folder = Folder::new("stays-fused");
+    let text = format!(
+        r#"<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1, "com.microsoft.nchwc" : 1]>
+stays (float[1, 64] x) => (float[1, 64] y, float z)
+< {}, float[1] one = {{1}} >
+{{
+  m = MatMul (x, w)
+  [turned] z = com.microsoft.FusedMatMul <transB = 1> (m, any)
+  any = Strange (m)
+  [blocks] y = com.microsoft.nchwc.Conv (m, one)
+}}"#,
+        weights("w", 64, 64)
+    );
+    save(&text, &folder.path("in.onnx"));
+    let x: Vec<f32> = (0..16 * 64).map(|i| ((i * 7919 % 1009) as f32 - 504.0) / 300.0).collect();
+    folder.write("x.npz", npz(&[("x", floats(&[16, 64], &x))]));
+    let said = folder.run("in.onnx out.onnx --calib x.npz").done().stdout;
+    for reason in [
+        "1 FusedMatMul: stays fused, since it transposes a value of which the number of axes is not known",
+        "1 Conv: stays fused, since it is laid out for one kind of processor; start from the file as it was before",
+    ] {
+        assert!(said.contains(reason), "{reason}\n{said}");
+    }
+}
