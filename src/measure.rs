@@ -23,6 +23,14 @@ pub struct OutputQuality {
     /// Share of rows along the last axis whose largest element is at the same place; for 2 or 3 dimensions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agreement: Option<f64>,
+    /// Elements that are NaN or infinite in the reference: they are left out.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub not_finite: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Top-1 on labels.
@@ -34,6 +42,8 @@ pub struct Top1 {
     pub quantized: f64,
     /// Standard error of the difference, sample by sample.
     pub standard_error: f64,
+    /// Samples with a label.
+    pub samples: usize,
 }
 
 /// How far a model is from its reference.
@@ -81,6 +91,8 @@ struct Sums {
     error: f64,
     product: f64,
     other: f64,
+    finite: usize,
+    not_finite: usize,
     rows: usize,
     agreeing: usize,
     /// Whether reference and other get the label right, row by row.
@@ -191,7 +203,9 @@ fn one_sample(
 
 fn add_up(reference: &[f32], other: &[f32], shape: &[usize], labels: &[i64]) -> Sums {
     let mut sums = Sums::default();
-    for (&a, &b) in reference.iter().zip(other) {
+    sums.finite = reference.iter().filter(|a| a.is_finite()).count();
+    sums.not_finite = reference.len() - sums.finite;
+    for (&a, &b) in reference.iter().zip(other).filter(|(a, _)| a.is_finite()) {
         let (a, b) = (f64::from(a), f64::from(b));
         sums.signal += a * a;
         sums.error += (a - b) * (a - b);
@@ -230,13 +244,19 @@ fn summarize(pairs: &[Pair], seen: &[(usize, Vec<Option<Sums>>)]) -> Quality {
             total.error += sums.error;
             total.product += sums.product;
             total.other += sums.other;
+            total.finite += sums.finite;
+            total.not_finite += sums.not_finite;
             total.rows += sums.rows;
             total.agreeing += sums.agreeing;
         }
         if any {
+            // Where there is nothing to be near to, nothing is known to be near.
+            let is_known = total.finite > 0 || total.not_finite == 0;
+            let deviation = Deviation { signal: total.signal, error: total.error };
             outputs.push(OutputQuality {
                 name: pair.name.clone(),
-                sqnr_db: Deviation { signal: total.signal, error: total.error }.sqnr_db(),
+                sqnr_db: if is_known { deviation.sqnr_db() } else { 0.0 },
+                not_finite: total.not_finite,
                 cosine: cosine(&total),
                 agreement: (total.rows > 0).then(|| total.agreeing as f64 / total.rows as f64),
             });
@@ -268,5 +288,6 @@ fn top1(right: &[(bool, bool)]) -> Option<Top1> {
         reference: share(|pair| pair.0),
         quantized: share(|pair| pair.1),
         standard_error: (variance / n).sqrt(),
+        samples: right.len(),
     })
 }

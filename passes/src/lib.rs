@@ -18,6 +18,7 @@ pub mod table;
 mod testing;
 pub mod threshold;
 
+pub use assign::quantized::computes_with_codes;
 pub use coverage::Coverage;
 pub use overrides::Override;
 pub use pass::{Context, Outcome, Pass, PassError, Promise, Settings, View};

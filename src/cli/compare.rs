@@ -21,9 +21,9 @@ pub(crate) fn run(args: &CompareArgs) -> Result<(), Error> {
     let quality = measure(args)?;
     if args.json {
         let json = serde_json::to_string_pretty(&quality).map_err(|error| Error::Broken(error.to_string()))?;
-        say(&(json + "\n"));
+        say(&(json + "\n"))?;
     } else {
-        say(&text(&quality));
+        say(&text(&quality))?;
     }
     Ok(())
 }

@@ -34,9 +34,9 @@ pub(crate) fn run(args: &InfoArgs) -> Result<(), Error> {
     let info = Info::of(&args.model.display().to_string(), &model)?;
     if args.json {
         let json = serde_json::to_string_pretty(&info).map_err(|error| Error::Broken(error.to_string()))?;
-        say(&(json + "\n"));
+        say(&(json + "\n"))?;
     } else {
-        say(&info.text());
+        say(&info.text())?;
     }
     Ok(())
 }
@@ -81,6 +81,9 @@ impl Info {
                 let element = codes.and_then(|codes| graph.tensor_type(codes)).map(|known| known.element);
                 let element = element.map_or_else(|| "uint8".to_owned(), |element| element.to_string());
                 *self.quantized.entry(format!("{operand} {element}")).or_insert(0) += 1;
+            }
+            if onnxq_passes::computes_with_codes(op) {
+                *self.quantized.entry(name.clone()).or_insert(0) += 1;
             }
             *self.operators.entry(name).or_insert(0) += 1;
             op.bodies().for_each(|body| self.count(body));

@@ -23,6 +23,13 @@ pub(crate) fn run(args: &LintArgs) -> Result<bool, Error> {
              declare shapes, for example with onnx.shape_inference"
         ));
     }
+    if let (Some(oldest), Some(known)) = (args.min_ort, kernels.oldest_release())
+        && oldest < known
+    {
+        return Err(Error::Option(format!(
+            "`--min-ort {oldest}`: what releases before {known} load is not known here; give {known} or a newer one"
+        )));
+    }
     let lint = Lint::of(&model, &kernels, args.min_ort);
     let name = args.model.display().to_string();
     let check = runtime.map(|runtime| Check::of(&args.model, &lint, &kernels, &runtime)).transpose();
@@ -30,11 +37,11 @@ pub(crate) fn run(args: &LintArgs) -> Result<bool, Error> {
     if args.json {
         let report = lint.report(&name, &target.name).with_check(check.clone());
         let json = serde_json::to_string_pretty(&report).map_err(|error| Error::Broken(error.to_string()))?;
-        say(&(json + "\n"));
+        say(&(json + "\n"))?;
     } else {
         let names = if args.verbose { Names::All } else { Names::Few };
         let checked = check.as_ref().map_or_else(String::new, |check| check.text(names));
-        say(&format!("{name} for {}\n{}{checked}{}", target.name, lint.head(), lint.told(names)));
+        say(&format!("{name} for {}\n{}{checked}{}", target.name, lint.head(), lint.told(names)))?;
     }
     match check.filter(|check| !check.is_confirmed()) {
         Some(check) => Err(Error::Refused(check.complaint())),

@@ -20,29 +20,29 @@ pub(crate) fn passes(args: &ListArgs) -> Result<(), Error> {
             }
             let _ = writeln!(text, "  {:<22} {}", pass.name, pass.summary());
         }
-        say(&text);
+        say(&text)?;
         return Ok(());
     };
     let pass = PassInfo::find(name).ok_or_else(|| {
         let known: Vec<&str> = PASSES.iter().map(|pass| pass.name).collect();
         Error::Option(format!("there is no pass `{name}`; there are {}", known.join(", ")))
     })?;
-    say(&format!("{} ({})\n\n{}", pass.name, pass.family, pass.manual()));
+    say(&format!("{} ({})\n\n{}", pass.name, pass.family, pass.manual()))?;
     Ok(())
 }
 
 pub(crate) fn recipes(args: &ListArgs) -> Result<(), Error> {
     match &args.name {
-        Some(name) => say(&recipe::text(name)?),
-        None => say(&overview(recipe::RECIPES)),
+        Some(name) => say(&recipe::text(name)?)?,
+        None => say(&overview(recipe::RECIPES))?,
     }
     Ok(())
 }
 
 pub(crate) fn targets(args: &ListArgs) -> Result<(), Error> {
     match &args.name {
-        Some(name) => say(&target::text(name)?),
-        None => say(&overview(target::TARGETS)),
+        Some(name) => say(&target::text(name)?)?,
+        None => say(&overview(target::TARGETS))?,
     }
     Ok(())
 }

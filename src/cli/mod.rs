@@ -69,9 +69,14 @@ fn fail(error: &Error) -> ExitCode {
 }
 
 /// Prints to standard output; a reader that went away is no error.
-fn say(text: &str) {
+fn say(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::Option(format!("standard output can't be written: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints a note to standard error.

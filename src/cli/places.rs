@@ -1,4 +1,4 @@
-//! Which files a run may replace: its outputs, never what it reads. The model alone may be replaced by what is made of it.
+//! Which files a run may replace: its outputs, never what it reads.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub(super) fn check(args: &QuantizeArgs, input: &Path) -> Result<(), Error> {
     let weights = || onnx::data_files(input).into_iter().map(|path| (path, "the weights of the model"));
     if let Some(output) = &args.output {
         Destination::new(output).map_err(onnx::WriteError::from)?;
-        refuse_taken(output, "OUT", data.clone().chain(statistics).chain(saved))?;
+        refuse_taken(output, "OUT", data.clone().chain(statistics).chain(saved).chain(model.clone()))?;
         refuse_taken(output, "OUT", output.exists().then(weights).into_iter().flatten())?;
     }
     if let Some(output) = &args.save_stats {

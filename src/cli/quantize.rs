@@ -28,7 +28,7 @@ use crate::{refuse, synthesize, target};
 pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     let mut recipe = recipe(args)?;
     if args.print_recipe {
-        say(&toml::to_string(&recipe).map_err(|error| Error::Broken(error.to_string()))?);
+        say(&toml::to_string(&recipe).map_err(|error| Error::Broken(error.to_string()))?)?;
         return Ok(());
     }
     let input = args.input.as_deref().ok_or_else(|| Error::Option("give a model".to_owned()))?;
@@ -68,10 +68,16 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<(), Error> {
     if args.dry_run {
         return dry_run(args, &recipe, &done, report);
     }
-    gate(args, &recipe, &done, &report)?;
+    if let Err(error) = gate(args, &recipe, &done, &report) {
+        report.refused = Some(error.to_string());
+        // A pipeline wants the figures as well.
+        if args.json {
+            tell(args, &report)?;
+        }
+        return Err(error);
+    }
     timed(&mut report.seconds.writing, || write(args, &done.model, input, output))?;
-    tell(args, &report);
-    Ok(())
+    tell(args, &report)
 }
 
 /// What the runtime makes of the result, before it gets its place.
@@ -86,10 +92,10 @@ fn check(model: &Model, lint: &Lint, kernels: &Kernels, runtime: &Runtime) -> Re
 fn dry_run(args: &QuantizeArgs, recipe: &Recipe, done: &Done, report: Report) -> Result<(), Error> {
     let report = report.with_plan(done);
     if args.json {
-        say(&report.json());
+        say(&report.json())?;
     } else {
         let lines: Vec<String> = done.described.iter().map(ToString::to_string).chain([String::new()]).collect();
-        say(&lines.join("\n"));
+        say(&lines.join("\n"))?;
     }
     gate(args, recipe, done, &report)
 }
@@ -330,19 +336,34 @@ fn gate(args: &QuantizeArgs, recipe: &Recipe, done: &Done, report: &Report) -> R
         }
         return Err(Error::Refused(report.why_nothing()));
     }
-    if let (Some(least), Measured::Quality { quality, .. }) = (args.min_sqnr.and_then(Threshold::db), &done.measured) {
-        let worst = quality.outputs.iter().map(|output| output.sqnr_db).fold(60.0, f64::min);
-        if worst < least {
-            return Err(Error::Refused(format!(
-                "the output has an SQNR of {worst:.1} dB, less than the {least:.1} dB of --min-sqnr; nothing was written"
-            )));
-        }
+    if let Some(least) = args.min_sqnr.and_then(Threshold::db) {
+        reaches(least, &done.measured)?;
     }
     if report.sizes.after > report.sizes.before && args.storage_is_codes() {
         return Err(Error::Refused(format!(
             "the result would be larger than the model ({} bytes against {}): what was quantized saves less than scales and \
              zero points take; nothing was written",
             report.sizes.after, report.sizes.before
+        )));
+    }
+    Ok(())
+}
+
+/// Whether the output has what the user asked for; what is not known is refused too.
+fn reaches(least: f64, measured: &Measured) -> Result<(), Error> {
+    let quality = match measured {
+        Measured::Quality { quality, .. } => quality,
+        Measured::Not(reason) => {
+            return Err(Error::Refused(format!(
+                "--min-sqnr can't be checked, since the output was not measured: {reason}; give --eval or --calib; no model was \
+                 written"
+            )));
+        }
+    };
+    let worst = quality.outputs.iter().map(|output| output.sqnr_db).fold(60.0, f64::min);
+    if worst < least {
+        return Err(Error::Refused(format!(
+            "the output has an SQNR of {worst:.1} dB, less than the {least:.1} dB of --min-sqnr; no model was written"
         )));
     }
     Ok(())
@@ -362,13 +383,14 @@ fn write(args: &QuantizeArgs, model: &Model, input: &Path, output: &Path) -> Res
     Ok(onnx::write(model, output, &WriteOptions { external_data, inputs })?)
 }
 
-fn tell(args: &QuantizeArgs, report: &Report) {
+fn tell(args: &QuantizeArgs, report: &Report) -> Result<(), Error> {
     if args.json {
-        say(&report.json());
+        say(&report.json())?;
     } else if !args.quiet {
-        say(&report.summary());
+        say(&report.summary())?;
         if args.verbose {
-            say(&report.details());
+            say(&report.details())?;
         }
     }
+    Ok(())
 }

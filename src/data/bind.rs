@@ -81,7 +81,12 @@ pub(super) fn bind(specs: &[InputSpec], path: &Path, arrays: Vec<Array>) -> Resu
     let samples = share(specs, path, &mut counted)?;
     let bindings: Vec<Binding> = counted.into_iter().map(|(binding, _)| binding).collect();
     let labels = match labels {
-        Some(array) => read_labels(&array, &bindings, samples)?,
+        Some(array) => {
+            let read = read_labels(&array, &bindings, samples)?;
+            // Said where other unused arrays are.
+            ignored.extend(read.is_none().then(|| LABEL_KEY.to_owned()));
+            read
+        }
         None => None,
     };
     Ok(Bound { bindings, samples, labels, ignored })
@@ -350,6 +355,7 @@ mod tests {
         assert_eq!(bound.ignored, ["id"]);
         assert_eq!(of(integers_npy(&[1, 2, 3, 4])).unwrap().labels, Some(vec![1, 2, 3, 4]));
         assert!(of(integers_npy(&[1, 2, 3])).unwrap_err().contains("3 labels for 2 samples"));
-        assert_eq!(of(ramp_npy(&[2])).unwrap().labels, None);
+        let floats = of(ramp_npy(&[2])).unwrap();
+        assert_eq!((floats.labels, floats.ignored), (None, vec!["id".to_owned(), "label".to_owned()]));
     }
 }

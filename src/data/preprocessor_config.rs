@@ -35,6 +35,17 @@ struct Config {
     rest: Map<String, Value>,
 }
 
+impl Config {
+    /// Whether it has no key that says what becomes of images.
+    fn says_nothing(&self) -> bool {
+        let steps =
+            [self.do_resize, self.do_center_crop, self.do_rescale, self.do_normalize, self.do_flip_channel_order];
+        let numbers = self.image_mean.is_some() || self.image_std.is_some() || self.rescale_factor.is_some();
+        let sizes = self.size.is_some() || self.crop_size.is_some() || self.crop_pct.is_some();
+        !numbers && !sizes && self.resample.is_none() && steps.iter().all(Option::is_none)
+    }
+}
+
 /// Reads the text of a `preprocessor_config.json`; numbers are not checked yet.
 pub(super) fn parse(name: &str, text: &str) -> Result<Preprocess, PreprocessProblem> {
     let config: Config = serde_json::from_str(text).map_err(|error| PreprocessProblem::Syntax(error.to_string()))?;
@@ -43,6 +54,9 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Preprocess, PreprocessProb
     };
     if let Some((key, _)) = config.rest.iter().find(asked) {
         return Err(PreprocessProblem::Unsupported(key.clone()));
+    }
+    if config.says_nothing() {
+        return Err(PreprocessProblem::Syntax("it has none of the keys of a preprocessor_config.json".to_owned()));
     }
     let bgr = config.do_flip_channel_order.unwrap_or(false);
     let normalize = config.do_normalize.unwrap_or(config.image_mean.is_some());
@@ -199,6 +213,7 @@ mod tests {
     fn what_is_not_done_is_refused() {
         let refusal = |text| parse("p", text).unwrap_err().to_string();
         assert!(refusal(r#"{"do_pad": true}"#).contains("`do_pad`"));
+        assert!(refusal(r#"{"hidden_size": 192}"#).contains("none of the keys"));
         assert!(refusal(r#"{"size": {"shortest_edge": 800, "longest_edge": 1333}}"#).contains("longest_edge"));
         assert!(refusal(r#"{"resample": 5}"#).contains("5 is none of"));
         assert!(refusal(r#"{"size": "big"}"#).contains("neither a number"));

@@ -206,6 +206,11 @@ pub struct FormRule {
 }
 
 impl Kernels {
+    /// The first release of which it is known what it loads.
+    pub fn oldest_release(&self) -> Option<Version> {
+        self.releases.iter().map(|release| release.version).min()
+    }
+
     /// The kernels of the runtime that a target is for.
     pub fn of(target: &Target) -> Result<Self, Error> {
         let known = || KERNELS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 /// Why an output can't be written.
 #[derive(Debug, thiserror::Error)]
@@ -289,7 +289,7 @@ fn remove_strays(folder: &Path) {
     }
 }
 
-/// From now on, SIGINT and SIGTERM remove unfinished files before they end the process as they would have.
+/// From now on, SIGHUP, SIGINT, SIGQUIT and SIGTERM remove unfinished files before they end the process as they would have.
 ///
 /// # Errors
 /// Where the handlers can't be installed.
@@ -301,7 +301,7 @@ pub fn clean_up_on_signals() -> io::Result<()> {
 }
 
 fn install() -> io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT])?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
             // Held to the end: nothing new is begun.

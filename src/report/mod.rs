@@ -124,6 +124,9 @@ pub struct Report {
     pub input: String,
     /// The model that was written.
     pub output: String,
+    /// Why nothing was written, where that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// The recipe.
     pub recipe: String,
     /// The target.
@@ -179,6 +182,7 @@ impl Report {
         Self {
             input: input.display().to_string(),
             output: output.display().to_string(),
+            refused: None,
             recipe: recipe.name.clone(),
             target: target.name.clone(),
             bits: settings.bits.to_string(),

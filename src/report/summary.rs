@@ -144,17 +144,22 @@ fn body_line(body: &BodyReport) -> String {
 pub(crate) fn output_line(output: &OutputQuality) -> String {
     let agreement =
         output.agreement.map_or_else(String::new, |share| format!(", top-1 agreement {:.1} %", 100.0 * share));
-    format!("`{}` {:.1} dB, cosine {:.6}{agreement}", output.name, output.sqnr_db, output.cosine)
+    let not_finite = match output.not_finite {
+        0 => String::new(),
+        count => format!("; {count} elements are NaN or infinite in float and left out"),
+    };
+    format!("`{}` {:.1} dB, cosine {:.6}{agreement}{not_finite}", output.name, output.sqnr_db, output.cosine)
 }
 
 /// Top-1 against labels, with its uncertainty.
 pub(crate) fn top1_line(top1: &Top1) -> String {
     format!(
-        "{:.2} % (float {:.2} %, difference {:+.2} points, standard error {:.2})",
+        "{:.2} % (float {:.2} %, difference {:+.2} points, standard error {:.2}, {})",
         100.0 * top1.quantized,
         100.0 * top1.reference,
         100.0 * (top1.quantized - top1.reference),
-        100.0 * top1.standard_error
+        100.0 * top1.standard_error,
+        samples(top1.samples)
     )
 }
 

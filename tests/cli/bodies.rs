@@ -118,7 +118,15 @@ fn count(graph: &Graph, counts: &mut BTreeMap<String, BTreeMap<String, usize>>) 
 fn quantized(name: &str, text: &str, data: &[u8], products: &[(&str, usize)], least: f64) -> Option<Value> {
     let oracle = Oracle::find()?;
     let folder = Folder::new(&format!("bodies-{name}"));
-    save(text, &folder.path("float.onnx"));
+    if text.contains("<domain:") {
+        // Local functions in text are read by onnx alone.
+        folder.write("float.txt", text);
+        let [text, parsed] = ["float.txt", "parsed"].map(|file| folder.path(file).to_str().expect("UTF-8").to_owned());
+        oracle.ask(&["parse", &text, "--out", &parsed]);
+        std::fs::copy(folder.path("parsed/0.onnx"), folder.path("float.onnx")).expect("a copy");
+    } else {
+        save(text, &folder.path("float.onnx"));
+    }
     folder.write("data.npz", data);
     let report = folder.run("float.onnx out.onnx --calib data.npz --json").done().json();
     let path = |file: &str| folder.path(file).to_str().expect("UTF-8").to_owned();
@@ -146,6 +154,37 @@ fn quantized(name: &str, text: &str, data: &[u8], products: &[(&str, usize)], le
 fn body<'r>(report: &'r Value, name: &str) -> &'r Value {
     let bodies = report["bodies"].as_array().expect("a list");
     bodies.iter().find(|body| body["body"] == name).unwrap_or_else(|| panic!("no body `{name}`: {bodies:#?}"))
+}
+
+/// The branches lie in a local function, and one of them calls another.
+fn in_functions() -> String {
+    let body = "z = If (c) <
+    then_branch = t () => (float[N, 64] p) { p = own.Product (a, w) },
+    else_branch = e () => (float[N, 64] q) { r = Relu (a) [second] q = MatMul (r, v) }
+  >";
+    let main = model(
+        "functions",
+        "bool[1] c, ",
+        "N, 64",
+        &[weights("w1", 64, 64), weights("w2", 64, 64)],
+        "[choice] y = own.Choice (c, x, w1, w2)",
+    );
+    format!(
+        r#"{}
+<domain: "own", opset_import: ["" : 17, "own" : 1]>
+Choice (c, a, w, v) => (z) {{ {body} }}
+<domain: "own", opset_import: ["" : 17]>
+Product (a, b) => (c) {{ [first] c = MatMul (a, b) }}"#,
+        main.replace(r#"["" : 17]"#, r#"["" : 17, "own" : 1]"#)
+    )
+}
+
+#[test]
+fn branches_in_a_local_function() {
+    let products = [("t", 1), ("e", 1)];
+    let Some(report) = quantized("functions", &in_functions(), &data(&[64], 2), &products, 25.0) else { return };
+    assert_eq!(report["quantized"]["Linear"], 2);
+    assert_eq!(report["coverage"]["integer_macs"], report["coverage"]["macs"]);
 }
 
 #[test]

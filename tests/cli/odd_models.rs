@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::arrays::{floats, npz};
 use crate::models::{save, weights};
 use crate::oracle::Oracle;
 use crate::tool::Folder;
@@ -86,4 +87,27 @@ fn they_load_and_compute_the_same() {
             assert!(sqnr > 25.0, "{name}, optimization {optimization}: {sqnr} dB");
         }
     }
+}
+
+/// The logarithm of what is below 0 is NaN: that says nothing of the codes, and is counted.
+#[test]
+fn what_is_no_number_in_float_is_left_out() {
+    let folder = Folder::new("odd-nan");
+    let text = format!(
+        r#"<ir_version: 8, opset_import: ["" : 17]>
+logs (float[1, 64] x) => (float[1, 64] y)
+< {}, {} >
+{{ p = MatMul (x, w) l = Log (p) q = MatMul (x, v) y = Add (q, l) }}"#,
+        weights("w", 64, 64),
+        weights("v", 64, 64)
+    );
+    save(&text, &folder.path("in.onnx"));
+    let x: Vec<f32> = (0..16 * 64).map(|i| ((i * 7919 % 1009) as f32 - 504.0) / 300.0).collect();
+    folder.write("x.npz", npz(&[("x", floats(&[16, 64], &x))]));
+    let report = folder.run("in.onnx out.onnx --calib x.npz --json").done().json();
+    let output = &report["quality"]["outputs"][0];
+    assert!(output["not_finite"].as_u64() > Some(10), "{output}");
+    assert!(output["sqnr_db"].as_f64() > Some(20.0), "{output}");
+    let itself = folder.run("compare in.onnx in.onnx --calib x.npz").done().stdout;
+    assert!(itself.contains("NaN or infinite in float and left out") && itself.contains("60.0 dB"), "{itself}");
 }

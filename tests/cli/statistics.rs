@@ -110,3 +110,22 @@ fn statistics_that_can_not_serve() {
     text += &outcome.transcript();
     insta::assert_snapshot!(text);
 }
+
+/// A gate that nothing was measured for is not passed; what was measured and refused is reported all the same.
+#[test]
+fn the_gate_of_the_output_is_never_passed_unseen() {
+    let folder = folder("stats-gate");
+    let model = "cnn_bn.onnx out.onnx --calibrator minmax --min-node-sqnr off";
+    folder.run(&format!("{model} --min-sqnr 20 --calib calib.npz --samples 8 --save-stats seen.stats")).done();
+    std::fs::remove_file(folder.path("out.onnx")).expect("it was written");
+    let unseen = folder.run(&format!("{model} --stats seen.stats --min-sqnr 30")).refused();
+    assert!(unseen.stderr.contains("--min-sqnr can't be checked"), "{}", unseen.stderr);
+    let missed =
+        folder.run(&format!("{model} --calib calib.npz --samples 8 --eval test.npz --min-sqnr 59 --json")).refused();
+    let report = missed.json();
+    let worst = report["quality"]["outputs"][0]["sqnr_db"].as_f64().expect("a number");
+    assert!(worst < 59.0 && report["refused"].as_str().expect("a text").contains("59.0 dB of --min-sqnr"), "{report}");
+    assert!(!folder.has("out.onnx"));
+    let passed = folder.run(&format!("{model} --stats seen.stats --eval test.npz --min-sqnr 20 --json")).done().json();
+    assert!(passed["refused"].is_null() && folder.has("out.onnx"), "{passed}");
+}

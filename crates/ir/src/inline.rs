@@ -1,33 +1,25 @@
 //! Puts the bodies of local functions in the place of their calls, where somebody must look into them.
 //!
-//! A call stays where the body has bodies of its own, imports a domain that the model does not, or can't be brought to the
-//! model's operator version; and so does every call that nobody needs.
+//! A call stays where the function imports a domain that the model does not, can't be brought to the model's operator version,
+//! or has attributes that nobody reads; and so does every call that nobody needs.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::graph::Graph;
-use crate::model::{Function, Model};
+use crate::model::{Function, Model, OpsetImport};
 use crate::op::{AttributeValue, Op, OpId};
 use crate::ops::opset;
 use crate::patch::{Output, Patch, PatchError};
 use crate::value::ValueId;
 
-/// Inlines the calls in the main graph that contain an operator for which `matters` holds, or that lie in front of one.
-/// Returns how many there were. Functions that nobody calls any more are gone.
+/// Inlines the calls in the main graph and its bodies that contain an operator for which `matters` holds, or that lie in front
+/// of one. Returns how many there were. Functions that nobody calls any more are gone.
 pub fn inline(model: &mut Model, matters: fn(&Op) -> bool) -> Result<usize, PatchError> {
-    let mut inlined = 0;
-    loop {
-        let before = inlined;
-        for (call, body) in calls(model, matters) {
-            if let Some(patch) = patch(&model.graph, call, &body) {
-                patch.apply(&mut model.graph)?;
-                inlined += 1;
-            }
-        }
-        if inlined == before {
-            break;
-        }
+    if model.functions.is_empty() {
+        return Ok(0);
     }
+    let library = Library { functions: &model.functions, opsets: &model.opsets, matters };
+    let inlined = library.inline(&mut model.graph)?;
     if inlined > 0 {
         let called = called(model);
         model.functions.retain(|function| called.contains(&(function.domain.clone(), function.name.clone())));
@@ -35,69 +27,115 @@ pub fn inline(model: &mut Model, matters: fn(&Op) -> bool) -> Result<usize, Patc
     Ok(inlined)
 }
 
-/// The calls to inline, with the bodies as they will stand.
-fn calls(model: &Model, matters: fn(&Op) -> bool) -> Vec<(OpId, Graph)> {
-    let graph = &model.graph;
-    let mut needed: FxHashSet<ValueId> = FxHashSet::default();
-    let mut found = Vec::new();
-    for op in graph.topological().into_iter().rev() {
-        let function = function_of(model, graph.op(op));
-        let holds =
-            function.map_or(matters(graph.op(op)), |function| contains(model, function, matters, &mut Vec::new()));
-        if holds || graph.outputs_of(op).into_iter().flatten().any(|value| needed.contains(&value)) {
-            needed.extend(graph.inputs_of(op).into_iter().flatten().chain(graph.captures_of(op)));
-            found.extend(function.and_then(|function| Some((op, body(model, function, op)?))));
+/// The functions of a model, and what they must contain.
+#[derive(Clone, Copy)]
+struct Library<'m> {
+    functions: &'m [Function],
+    opsets: &'m [OpsetImport],
+    matters: fn(&Op) -> bool,
+}
+
+impl<'m> Library<'m> {
+    /// Inlines in a graph, in bodies first; returns how many calls there were.
+    fn inline(self, graph: &mut Graph) -> Result<usize, PatchError> {
+        let mut inlined = 0;
+        loop {
+            let before = inlined;
+            graph.change_bodies(|body| self.inline(body).map(|count| inlined += count))?;
+            for (call, body) in self.calls(graph) {
+                if let Some(patch) = patch(graph, call, &body) {
+                    patch.apply(graph)?;
+                    inlined += 1;
+                }
+            }
+            if inlined == before {
+                return Ok(inlined);
+            }
         }
     }
-    found.reverse();
-    found
-}
 
-fn function_of<'m>(model: &'m Model, op: &Op) -> Option<&'m Function> {
-    model.function(op.domain(), op.op_type(), op.overload())
-}
-
-/// Whether a function has an operator for which `matters` holds, in functions that it calls too.
-fn contains<'m>(model: &'m Model, function: &'m Function, matters: fn(&Op) -> bool, around: &mut Vec<&'m str>) -> bool {
-    if around.contains(&function.name.as_str()) {
-        return false;
+    /// The calls of a graph to inline, with the bodies as they will stand.
+    fn calls(self, graph: &Graph) -> Vec<(OpId, Graph)> {
+        let mut needed: FxHashSet<ValueId> = FxHashSet::default();
+        let mut found = Vec::new();
+        for id in graph.topological().into_iter().rev() {
+            let op = graph.op(id);
+            let holds = self.holds(op, &mut Vec::new());
+            if holds || graph.outputs_of(id).into_iter().flatten().any(|value| needed.contains(&value)) {
+                needed.extend(graph.inputs_of(id).into_iter().flatten().chain(graph.captures_of(id)));
+                found.extend(self.called(op).and_then(|function| Some((id, self.body(function, op, graph.opset())?))));
+            }
+        }
+        found.reverse();
+        found
     }
-    around.push(&function.name);
-    let mut ops = function.body.op_ids().map(|id| function.body.op(id));
-    let holds = ops.any(|op| match function_of(model, op) {
-        Some(inner) => contains(model, inner, matters, around),
-        None => matters(op),
-    });
-    around.pop();
-    holds
-}
 
-/// Whether a function calls itself, which no model may.
-fn recurs<'m>(model: &'m Model, function: &'m Function, around: &mut Vec<&'m str>) -> bool {
-    if around.contains(&function.name.as_str()) {
-        return true;
+    /// The function that an operator calls.
+    fn called(self, op: &Op) -> Option<&'m Function> {
+        let is_called =
+            |it: &&Function| it.domain == op.domain() && it.name == op.op_type() && it.overload == op.overload();
+        self.functions.iter().find(is_called)
     }
-    around.push(&function.name);
-    let mut called = function.body.op_ids().filter_map(|id| function_of(model, function.body.op(id)));
-    let recurs = called.any(|inner| recurs(model, inner, around));
-    around.pop();
-    recurs
-}
 
-/// The body as a call has it, in the model's version; none where it can't be inlined.
-fn body(model: &Model, function: &Function, call: OpId) -> Option<Graph> {
-    let is_plain = |op: &Op| {
-        let is_known = matches!(op.domain(), "" | "ai.onnx") || model.opsets.iter().any(|it| it.domain == op.domain());
-        is_known && op.attributes().iter().all(|attribute| is_whole(&attribute.value))
-    };
-    let body = function.body_for(model.graph.op(call));
-    let fits = body.op_ids().all(|id| is_plain(body.op(id))) && !recurs(model, function, &mut Vec::new());
-    (fits && body.opset() <= model.graph.opset()).then(|| opset::raised(&body, model.graph.opset()).ok())?
+    /// Whether an operator matters, or one in its bodies or in the function that it calls.
+    fn holds(self, op: &Op, around: &mut Vec<&'m str>) -> bool {
+        let Some(function) = self.called(op) else {
+            return (self.matters)(op) || op.bodies().any(|body| self.any_holds(body, around));
+        };
+        if around.contains(&function.name.as_str()) {
+            return false;
+        }
+        around.push(&function.name);
+        let holds = self.any_holds(&function.body, around);
+        around.pop();
+        holds
+    }
+
+    fn any_holds(self, graph: &Graph, around: &mut Vec<&'m str>) -> bool {
+        graph.op_ids().any(|id| self.holds(graph.op(id), around))
+    }
+
+    /// Whether a function calls itself, which no model may.
+    fn recurs(self, function: &'m Function, around: &mut Vec<&'m str>) -> bool {
+        if around.contains(&function.name.as_str()) {
+            return true;
+        }
+        around.push(&function.name);
+        let recurs = self.any_recurs(&function.body, around);
+        around.pop();
+        recurs
+    }
+
+    fn any_recurs(self, graph: &Graph, around: &mut Vec<&'m str>) -> bool {
+        graph.op_ids().any(|id| {
+            let op = graph.op(id);
+            self.called(op).is_some_and(|inner| self.recurs(inner, around))
+                || op.bodies().any(|body| self.any_recurs(body, around))
+        })
+    }
+
+    /// The body as a call has it, in this version; none where it can't be inlined.
+    fn body(self, function: &'m Function, call: &Op, version: i64) -> Option<Graph> {
+        let body = function.body_for(call);
+        let fits = self.is_plain(&body) && !self.recurs(function, &mut Vec::new());
+        (fits && body.opset() <= version).then(|| opset::raised(&body, version).ok())?
+    }
+
+    /// Whether a graph has only what the model knows, and attributes that can be read.
+    fn is_plain(self, graph: &Graph) -> bool {
+        graph.op_ids().all(|id| {
+            let op = graph.op(id);
+            let is_known =
+                matches!(op.domain(), "" | "ai.onnx") || self.opsets.iter().any(|it| it.domain == op.domain());
+            is_known
+                && op.attributes().iter().all(|attribute| is_whole(&attribute.value))
+                && op.bodies().all(|body| self.is_plain(body))
+        })
+    }
 }
 
 fn is_whole(value: &AttributeValue) -> bool {
-    use AttributeValue::{Graph, Graphs, Opaque, Reference};
-    !matches!(value, Opaque(_) | Reference { .. } | Graph(_) | Graphs(_))
+    !matches!(value, AttributeValue::Opaque(_) | AttributeValue::Reference { .. })
 }
 
 /// `None` where the body holds what can't be copied.
@@ -137,7 +175,7 @@ fn called(model: &Model) -> FxHashSet<(String, String)> {
             let op = graph.op(id);
             graphs.extend(op.bodies());
             if called.insert((op.domain().to_owned(), op.op_type().to_owned())) {
-                graphs.extend(function_of(model, op).map(|function| &function.body));
+                graphs.extend(model.function(op.domain(), op.op_type(), op.overload()).map(|function| &function.body));
             }
         }
     }
@@ -248,6 +286,39 @@ mod tests {
         main.op(call("Loop"), &[x], "y");
         let mut model = model(main.finish(), vec![function("Loop", body.finish())]);
         assert_eq!(inline(&mut model, |op| op.is("MatMul")).expect("nothing to do"), 0);
+    }
+
+    /// A product in a branch within a function, and a call of a function within a branch.
+    #[test]
+    fn bodies_are_copied_and_looked_into() {
+        let branch = |op: Op, captured: usize| {
+            let mut body = Scene::new(13);
+            let a = body.captured("a", captured);
+            body.op(op, &[a, a], "p");
+            Attribute::new("then_branch", AttributeValue::Graph(Box::new(body.finish())))
+        };
+        let product = || Op::new("", "MatMul", vec![]);
+        let mut function_body = Scene::new(13);
+        let a = function_body.input("a");
+        function_body.op(Op::new("", "If", vec![branch(product(), a.index())]).named("within"), &[a], "r");
+        let mut plain = Scene::new(13);
+        let (a, b) = (plain.input("a"), plain.input("b"));
+        plain.op(product(), &[a, b], "p");
+        let mut main = Scene::new(13);
+        let x = main.input("x");
+        let (_, y) = main.op(call("Choice"), &[x], "y");
+        main.op(Op::new("", "If", vec![branch(call("Product"), x.index())]).named("outer"), &[y], "z");
+        let functions = vec![function("Choice", function_body.finish()), function("Product", plain.finish())];
+        let mut model = model(main.finish(), functions);
+        assert_eq!(inline(&mut model, |op| op.is("MatMul")).expect("inlines"), 2);
+        assert_eq!(verify(&model.graph), []);
+        assert_eq!(listing(&model.graph), ["choice/within: y = If(x)", "outer: z = If(y)"]);
+        for op in model.graph.op_ids() {
+            assert_eq!(model.graph.captures_of(op), [x]);
+            let body = model.graph.op(op).bodies().next().expect("a body");
+            assert!(body.op_ids().all(|inner| body.op(inner).is("MatMul")), "{:?}", listing(body));
+        }
+        assert!(model.functions.is_empty());
     }
 
     #[test]

@@ -20,14 +20,16 @@ pub struct Deviation {
 }
 
 impl Deviation {
-    /// What became of these elements. Where there are more or fewer of them, that is as bad as it gets.
+    /// What became of these elements. Where there are more or fewer of them, that is as bad as it gets. What is NaN or infinite
+    /// in the float model does not count: nothing can be near it.
     pub fn between(float: &[f32], other: &[f32]) -> Self {
-        let signal = float.iter().map(|&a| f64::from(a) * f64::from(a)).sum();
+        let finite = |a: f32| if a.is_finite() { f64::from(a) } else { 0.0 };
+        let signal = float.iter().map(|&a| finite(a) * finite(a)).sum();
         if float.len() != other.len() {
             return Self { signal, error: f64::INFINITY };
         }
-        let error = float.iter().zip(other).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
-        Self { signal, error }
+        let error = |(&a, &b): (&f32, &f32)| if a.is_finite() { (f64::from(a) - f64::from(b)).powi(2) } else { 0.0 };
+        Self { signal, error: float.iter().zip(other).map(error).sum() }
     }
 
     /// What each of these grids makes of the elements of an activation; quantizers of weights and biases make none.

@@ -133,9 +133,9 @@ fn choose(
         return Ok(());
     }
     *cx.plan = mixed;
-    let counts: Vec<String> = counts.iter().map(|(rule, count)| format!("{rule} {count}")).collect();
+    let counts: Vec<String> = counts.iter().map(|(rule, count)| format!("{count} by {rule}")).collect();
     cx.note(format!(
-        "ranges: {} values are better off with another than all that was seen, {other:.1} dB against {widest:.1} dB on held-out samples",
+        "ranges: {}, others by all that was seen, with which alone the output has {widest:.1} dB instead of {other:.1}",
         counts.join(", ")
     ));
     Ok(())

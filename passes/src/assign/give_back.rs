@@ -236,12 +236,14 @@ fn give_back_for_output(
     }
     let end = Judged::of(&outputs);
     let missed = match end.sample {
-        _ if end.together < least => {
-            Some(format!("the output has {:.1} dB on held-out samples, {least:.1} were asked for", end.together))
-        }
-        Some(sample) if end.db < least => {
-            Some(format!("one held-out sample has {sample:.1} dB, {:.1} were asked of each", least - HARDER))
-        }
+        _ if end.together < least => Some(format!(
+            "the output has {:.1} dB on the samples that plans are tried on, {least:.1} were asked for",
+            end.together
+        )),
+        Some(sample) if end.db < least => Some(format!(
+            "one sample that plans are tried on has {sample:.1} dB, {:.1} were asked of each",
+            least - HARDER
+        )),
         _ => None,
     };
     if let Some(missed) = missed {

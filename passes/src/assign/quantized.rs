@@ -84,7 +84,7 @@ fn moves(op: &Op) -> bool {
 }
 
 /// Whether an operator multiplies codes.
-pub(crate) fn computes_with_codes(op: &Op) -> bool {
+pub fn computes_with_codes(op: &Op) -> bool {
     let name = op.op_type();
     name.starts_with("QLinear")
         || name.starts_with("QGemm")
