@@ -18,7 +18,8 @@
 //! that it writes); none whose leaving would take more than half of the MACs that the plan began with. Parts that meet in a
 //! Concat at the end count as outputs of their own. Where `min-sqnr` is not reached, the best of the plans that were tried is
 //! kept, and the summary says so. Where there are many operators, neighbours are tried together, and the worst groups are
-//! taken apart. What then stands alone leaves its integer chain. Where the target has activations of 16 bits, operators get
+//! taken apart. Of those that left, some are taken back where the output bears it: operators that save weights alone
+//! (embeddings), which the order by MACs puts first, and the four with most MACs. What then stands alone leaves its integer chain. Where the target has activations of 16 bits, operators get
 //! these first, over the same ranges, and all may have them; only what that does not mend becomes float.
 //!
 //! Where the output has less than 30 dB in the end, the summary names the three values that lose most on their grids.
@@ -268,9 +269,45 @@ fn relieve(
     let db = |count: usize| Judged::of(&tried[&count]).db;
     let best = || tried.keys().fold(0, |best, &count| if db(count) > db(best) { count } else { best });
     let count = reached.unwrap_or_else(best);
-    let end = tried.remove(&count).expect("it was tried");
-    relief.give(cx, &ranking.order[..count], (Judged::of(outputs), Judged::of(&end)));
+    let mut end = tried.remove(&count).expect("it was tried");
+    let mut gone = ranking.order[..count].to_vec();
+    if reached.is_some() {
+        take_back(cx, trials, (relief, work), least, (&mut gone, &mut end))?;
+    }
+    relief.give(cx, &gone, (Judged::of(outputs), Judged::of(&end)));
     Ok(end)
+}
+
+/// How many operators are tried for being taken back one by one: those that save most.
+const TAKEN_BACK: usize = 4;
+
+/// Takes relief away again from operators that did not need it: the front of a ranking has some whose turn came before that
+/// of those who make the error. Those that save weights alone come first, and together.
+fn take_back(
+    cx: &Context<'_>,
+    trials: &dyn Trials,
+    (relief, work): (Relief, &Work),
+    least: f64,
+    (gone, end): (&mut Vec<OpId>, &mut Vec<OutputDeviation>),
+) -> Result<(), PassError> {
+    let (mut tables, mut others): (Vec<OpId>, Vec<OpId>) = gone.iter().partition(|op| work.weights.contains_key(op));
+    tables.sort_by_key(|op| std::cmp::Reverse(work.weights[op]));
+    others.sort_by_key(|&op| std::cmp::Reverse(work.get(op)));
+    others.truncate(TAKEN_BACK);
+    let single = (tables.len() > 1).then(|| tables.iter().map(|&op| vec![op])).into_iter().flatten();
+    let groups = [tables.clone()].into_iter().chain(single).chain(others.into_iter().map(|op| vec![op]));
+    for group in groups.filter(|group| !group.is_empty()) {
+        let rest: BTreeSet<OpId> = gone.iter().copied().filter(|op| !group.contains(op)).collect();
+        if rest.len() == gone.len() || rest.is_empty() {
+            continue;
+        }
+        let outputs = trials.outputs(cx.model, &relief.plan(cx, &rest), On::All)?;
+        if Judged::of(&outputs).db >= least {
+            gone.retain(|op| rest.contains(op));
+            *end = outputs;
+        }
+    }
+    Ok(())
 }
 
 /// What is done for an operator that the output can't bear.
@@ -358,6 +395,8 @@ impl Judged {
 /// What operators save by being computed in integers, in multiply-accumulates.
 struct Work {
     by_op: BTreeMap<OpId, u64>,
+    /// Weights of operators without multiply-accumulates.
+    weights: BTreeMap<OpId, usize>,
     /// That of all products and convolutions that the plan began with.
     eligible: u64,
 }
@@ -367,7 +406,7 @@ const WORK_PER_ELEMENT: u64 = 16;
 
 impl Work {
     fn of(cx: &Context<'_>) -> Self {
-        let mut by_op = BTreeMap::new();
+        let (mut by_op, mut weights) = (BTreeMap::new(), BTreeMap::new());
         let mut eligible = 0;
         for op in cx.ops() {
             let Some(candidate) = Candidate::at(cx.graph(), op) else { continue };
@@ -377,8 +416,10 @@ impl Work {
             }
             let elements = || candidate.elements(cx.graph(), cx.facts).unwrap_or(0);
             by_op.insert(op, if macs > 0 { macs } else { WORK_PER_ELEMENT * elements() });
+            let weight = candidate.weight.and_then(|(slot, _)| cx.graph().constant(cx.graph().input(op, slot)?));
+            weights.extend(weight.filter(|_| macs == 0).map(|tensor| (op, tensor.len())));
         }
-        Self { by_op, eligible }
+        Self { by_op, weights, eligible }
     }
 
     fn get(&self, op: OpId) -> u64 {
