@@ -452,7 +452,9 @@ fn what_needed_no_relief_is_taken_back() {
     save(&table_in_front(), &folder.path("in.onnx"));
     let ids: Vec<u8> = (0..16 * 8i64).flat_map(|i| (i * 7919 % 61).to_le_bytes()).collect();
     folder.write("ids.npz", npz(&[("ids", npy("<i8", &[16, 8], &ids))]));
-    let report = folder.run("in.onnx out.onnx --calib ids.npz --json").done().json();
+    let recipe = folder.run("--recipe int8 --print-recipe").done().stdout;
+    folder.write("own.toml", format!("{recipe}\n[[override]]\nnodes = \"table\"\nweight-bits = 4\n"));
+    let report = folder.run("in.onnx out.onnx --recipe own.toml --calib ids.npz --json").done().json();
     assert_eq!(
         (&report["quantized"]["Embedding"], &report["quantized"]["Linear"]),
         (&1.into(), &1.into()),
