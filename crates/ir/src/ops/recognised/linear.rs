@@ -140,6 +140,17 @@ impl Linear {
         Some(with_form(stand_in(graph.op(id), "Linear"), "MatMul"))
     }
 
+    /// The attributes of the same Linear as a Gemm, where it is a MatMul without a bias of matrices.
+    pub fn as_gemm(graph: &Graph, id: OpId) -> Option<Vec<Attribute>> {
+        let linear = Self::at(graph, id)?;
+        if linear.form != Form::MatMul(None) || linear.bias.is_some() || graph.rank(linear.output) != Some(2) {
+            return None;
+        }
+        let mut attributes = graph.op(id).attributes().to_vec();
+        attributes.iter_mut().filter(|it| it.name == FORM).for_each(|it| *it = Attribute::string(FORM, "Gemm"));
+        Some(attributes)
+    }
+
     /// What stands for a MatMul and the Add that alone reads it; reads x, weight and bias, writes what the Add wrote.
     pub fn of_mat_mul_add(graph: &Graph, mat_mul: OpId, add: OpId) -> Option<Op> {
         MatMul::at(graph, mat_mul)?;
