@@ -158,6 +158,20 @@ pub struct LeastWork {
     /// The least that a product sums over and gives out for its multiply-accumulates to count at all: those of a depthwise
     /// convolution, which gives out one channel of each, do not.
     pub size: usize,
+    /// Convolutions whose multiply-accumulates cost as much in codes as those of others save.
+    #[serde(default)]
+    pub narrow: Option<Narrow>,
+}
+
+/// A convolution over several positions that sums over so little, and gives out so little, that gathering its inputs and scaling
+/// its outputs takes longer than multiplying.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Narrow {
+    /// The most that an output element sums over.
+    pub sums: usize,
+    /// The most channels that it gives out.
+    pub outputs: usize,
 }
 
 /// A scale that the runtime sets itself.

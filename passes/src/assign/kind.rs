@@ -2,7 +2,7 @@
 
 use onnxq_ir::ops::{Conv, Form, Gather, Linear};
 use onnxq_ir::{ElementType, Graph, OpId, Origin, Tensor, ValueId};
-use onnxq_plan::target::HalfFloats;
+use onnxq_plan::target::{HalfFloats, Narrow};
 use onnxq_plan::{BiasForm, Facts, OperatorKind, Target};
 
 /// An operator that rules and recipes can speak of, with its operands.
@@ -120,6 +120,15 @@ impl Candidate {
         let group = Conv::at(graph, self.op)?.group as usize;
         let (&outputs, summed) = shape.split_first()?;
         Some((outputs / group).min(summed.iter().product()))
+    }
+
+    /// Whether the operator is a convolution over several positions, as narrow as this.
+    pub(crate) fn is_narrow(&self, graph: &Graph, most: Narrow) -> bool {
+        let shape = || Some(graph.constant(graph.input(self.op, self.weight?.0)?)?.shape().to_vec());
+        let Some((conv, shape)) = Conv::at(graph, self.op).zip(shape()) else { return false };
+        let [outputs, inputs, kernel @ ..] = &shape[..] else { return false };
+        let positions: usize = kernel.iter().product();
+        positions > 1 && inputs * positions <= most.sums && outputs / conv.group as usize <= most.outputs
     }
 
     /// Whether a constant bias becomes int32 codes on a target.

@@ -12,7 +12,7 @@
 //! Where the target's rule has a `least-work`, an operator leaves the plan if its multiply-accumulates are fewer than those
 //! that the Q and DQ around it stand for: `per-call` for each, and `per-element`. Where it reads from, or writes to, others in
 //! integers, elements count the other way round, since Q or DQ would stand there if it left. So one between two others stays
-//! whatever its size. Repeated until none leaves. Where sizes are not known, it stays.
+//! whatever its size, but for a `narrow` one, whose multiply-accumulates count as a cost. Repeated until none leaves. Where sizes are not known, it stays.
 //!
 //! # Promise
 //! Annotate.
@@ -120,7 +120,9 @@ impl Ruled<'_> {
         if self.candidate.product_size(graph).is_some_and(|size| size < self.least.size) {
             return Some(least >= 0);
         }
-        Some(self.candidate.macs(graph, cx.facts)? < u64::try_from(least).unwrap_or(0))
+        let macs = i64::try_from(self.candidate.macs(graph, cx.facts)?).ok()?;
+        let is_narrow = self.least.narrow.is_some_and(|most| self.candidate.is_narrow(graph, most));
+        Some(if is_narrow { -macs } else { macs } < least)
     }
 
     /// The multiply-accumulates that a Q or DQ of this value stands for.
@@ -147,6 +149,11 @@ mod tests {
     #[test]
     fn between_codes() {
         check!("leave-slow/between_codes");
+    }
+
+    #[test]
+    fn narrow() {
+        check!("leave-slow/narrow");
     }
 
     #[test]
