@@ -84,7 +84,7 @@ impl<'a> Marked<'a> {
         }
         replace_codecs(self)?;
         replace_squeezes(self)?;
-        while rewrite::dissolve(self, model, fed)? {
+        while rewrite::dissolve(self, model, fed)? || rewrite::settle(self, model, fed)? {
             replace_codecs(self)?;
             replace_squeezes(self)?;
         }

@@ -6,6 +6,7 @@
 use onnxq_ir::{Attribute, AttributeValue, ElementType, Graph, Model, Op, OpId, Origin, Patch, Tensor, ValueId, ops};
 use rustc_hash::FxHashMap;
 
+use super::lengths::lengths;
 use super::{applied, integers, take_over};
 use crate::guard::Failure;
 use crate::infer::typed_as;
@@ -65,8 +66,26 @@ pub(crate) fn is_decided(graph: &Graph, id: OpId) -> bool {
     Deciders::of(graph, id).is_some_and(|deciders| deciders.values().into_iter().all(|value| is_settled(graph, value)))
 }
 
-/// The inputs of one number that may decide about an If or Loop.
+/// The inputs of one number that may decide about an If or Loop, and those of the lengths of sequences.
 pub(crate) fn deciding_inputs(graph: &Graph) -> Vec<ValueId> {
+    let lengths: Vec<ValueId> = lengths(graph).collect();
+    let measuring = Upstream::of(graph, &lengths);
+    let inputs = graph.inputs().iter().map(|declared| declared.value);
+    let mut deciding: Vec<ValueId> =
+        inputs.filter(|&value| measuring.has_value(value) && is_vector_of_integers(graph, value)).collect();
+    deciding.extend(branching_inputs(graph).into_iter().filter(|value| !measuring.has_value(*value)));
+    deciding
+}
+
+/// Whether a value is declared as integers along one axis at most, as lengths of sequences are.
+fn is_vector_of_integers(graph: &Graph, value: ValueId) -> bool {
+    let is_integer = |element| matches!(element, ElementType::I32 | ElementType::I64);
+    let known = graph.tensor_type(value);
+    known.is_some_and(|known| is_integer(known.element) && known.rank().is_some_and(|rank| rank <= 1))
+}
+
+/// The inputs of one number that may decide about an If or Loop.
+fn branching_inputs(graph: &Graph) -> Vec<ValueId> {
     let owners = graph.op_ids().filter(|&id| matches!(graph.op(id).op_type(), "If" | "Loop"));
     let read: Vec<ValueId> =
         owners.flat_map(|id| graph.inputs_of(id).into_iter().flatten().chain(graph.captures_of(id))).collect();
@@ -207,7 +226,7 @@ fn known(
 }
 
 /// The elements of values, where what is fed decides them.
-fn elements(
+pub(super) fn elements(
     marked: &Marked<'_>,
     model: &Model,
     values: &[ValueId],

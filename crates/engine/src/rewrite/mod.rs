@@ -6,6 +6,7 @@ mod dissolve;
 mod functions;
 mod gather_nd;
 mod left;
+mod lengths;
 mod numbers;
 mod pad;
 mod recurrent;
@@ -16,6 +17,7 @@ use crate::guard::Failure;
 
 pub(crate) use dissolve::{deciding_inputs, dissolve, is_decided};
 pub(crate) use left::adapt_bodies;
+pub(crate) use lengths::settle;
 
 /// Writes one operator in others; `None` where it is none that the rule is for, or is well as it is.
 type Rule = fn(&mut Patch, &Graph, OpId) -> Option<()>;

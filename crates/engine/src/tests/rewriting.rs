@@ -154,6 +154,37 @@ fn an_if_in_a_model_of_float16_is_its_branch() {
 }
 
 #[test]
+fn lengths_of_all_steps_are_none() {
+    let mut sketch = Sketch::new(17);
+    let x = sketch.input("x", ElementType::F32, vec![symbol("T"), symbol("N"), Dim::Known(2)]);
+    let given = sketch.input("lengths", ElementType::I64, vec![symbol("N")]);
+    let weights = |shape: [usize; 3]| Tensor::new(shape.to_vec(), noise(2, shape.iter().product()));
+    let (w, r) = (sketch.constant("w", weights([1, 6, 2])), sketch.constant("r", weights([1, 6, 2])));
+    let to = Attribute::int("to", ElementType::I32.code().into());
+    let (_, lengths) = sketch.op(Op::new("", "Cast", vec![to]), &[given], "cast");
+    let bias = sketch.constant("b", Tensor::new(vec![1, 12], vec![0f32; 12]));
+    let cell = || Op::new("", "GRU", vec![Attribute::int("hidden_size", 2)]);
+    let (_, measured) = sketch.op(cell(), &[x, w, r, bias, lengths], "measured");
+    let (_, plain) = sketch.op(cell(), &[x, w, r, bias], "plain");
+    let model = sketch.model();
+    let inferred = Tract.infer(&model).expect("types do not depend on lengths");
+    assert!(inferred.iter().any(|it| it.value == measured && it.tensor_type.rank() == Some(4)));
+    let data = |steps: usize, length: i64| {
+        vec![(x, Tensor::new(vec![steps, 1, 2], noise(3, 2 * steps))), (given, Tensor::new(vec![1], vec![length]))]
+    };
+    for steps in [3, 5] {
+        let seen = run(&model, &[measured, plain], data(steps, steps as i64));
+        assert_eq!(seen[0].floats, seen[1].floats);
+        assert_eq!(seen[0].floats.len(), 2 * steps);
+    }
+    let taps = [measured];
+    let session = Tract.prepare(&Request { model: &model, plan: None, taps: &taps }).expect("prepares");
+    let sample = Sample { index: 0, inputs: data(3, 2) };
+    let refused = run_sample(session.runner().as_mut(), &taps, &sample).err().expect("a shorter sequence is refused");
+    assert!(refused.to_string().contains("seq_len"), "{refused}");
+}
+
+#[test]
 fn an_if_on_an_input_of_one_number_is_the_branch_of_each_sample() {
     let mut sketch = Sketch::new(17);
     let x = sketch.floats("x", &[1, 2]);
