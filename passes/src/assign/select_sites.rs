@@ -423,8 +423,8 @@ fn reader(graph: &Graph, candidate: &Candidate, placement: Placement, depths: &B
 }
 
 const FLOAT_BY_BITS: &str = "not-a-site: activations stay float by --bits";
-const OUT_OF_REACH: &str = "out-of-reach: the engine can't run an operator in front of it; `--engine ort` may, and \
-                            weight-only (`--bits w8`) needs no run";
+const OUT_OF_REACH: &str = "out-of-reach: the engine can't run an operator in front of it; `--engine ort` (a build \
+                            with the feature `ort`) may, and weight-only (`--bits w8`) needs no run";
 
 fn is_out_of_reach(cx: &Context<'_>, candidate: &Candidate) -> bool {
     candidate.activation_values(cx.graph()).any(|(_, value)| cx.is_out_of_reach(value))
