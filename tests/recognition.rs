@@ -109,6 +109,7 @@ fn target() -> Target {
             granularity: WeightGranularity::Channel,
         },
         bias: BiasForm::Int32,
+        quantizes_at_load: Vec::new(),
         operators: Vec::new(),
     }
 }

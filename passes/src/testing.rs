@@ -166,6 +166,7 @@ fn target() -> Target {
             granularity: WeightGranularity::Channel,
         },
         bias: BiasForm::Int32,
+        quantizes_at_load: Vec::new(),
         operators: Vec::new(),
     }
 }

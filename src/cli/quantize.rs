@@ -240,7 +240,8 @@ fn may_run_elsewhere(error: &EngineError, args: &QuantizeArgs) -> bool {
 fn advise(error: Error, args: &QuantizeArgs, graph: &Graph) -> Error {
     let error = match error {
         Error::Engine { source, advice } if may_run_elsewhere(&source, args) => {
-            let advice = format!("{advice}; onnxruntime may run the model: `--engine ort` in a build with the feature `ort`");
+            let advice =
+                format!("{advice}; onnxruntime may run the model: `--engine ort` in a build with the feature `ort`");
             Error::Engine { source, advice }
         }
         other => other,

@@ -26,6 +26,9 @@ pub struct Target {
     pub weights: WeightRule,
     /// The form of a bias.
     pub bias: BiasForm,
+    /// Operators of which the runtime makes codes itself where they stay float between a DQ and a Q: of their weights, per tensor.
+    #[serde(default)]
+    pub quantizes_at_load: Vec<OperatorKind>,
     /// The operators that are computed in integers.
     #[serde(rename = "operator", default)]
     pub operators: Vec<OperatorRule>,

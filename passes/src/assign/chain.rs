@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use onnxq_ir::{Graph, OpId, ValueId};
-use onnxq_plan::{Activations, End, Placement, Planned};
+use onnxq_plan::{Activations, End, Placement, Planned, Target};
 
 use super::kind::Candidate;
 use super::residual;
@@ -26,6 +26,9 @@ pub(crate) struct Chain {
     pub(crate) left: Vec<(Candidate, &'static str)>,
 }
 
+/// Why an operator stays float whose kernel is well: its codes would change the operator in front of it.
+pub(crate) const AT_LOAD: &str = "at-load: what it reads comes of a float operator between codes, of whose weights the runtime would make codes of its own";
+
 pub(crate) const NO_CHAIN: &str = "no-chain: its output joins no integer chain";
 
 /// An operator that is to be computed with codes if it finds others.
@@ -36,7 +39,7 @@ pub(crate) struct Link {
 
 impl Chain {
     /// Drops operators that would stand alone, until none does.
-    pub(crate) fn among(graph: &Graph, chosen: Vec<Chosen>) -> Self {
+    pub(crate) fn among(graph: &Graph, chosen: Vec<Chosen>, target: &Target) -> Self {
         let mut left = Vec::new();
         let mut links = Vec::new();
         for Chosen { candidate, placement, activations, absorbs } in chosen {
@@ -50,22 +53,29 @@ impl Chain {
         }
         let swallowed = swallowed(graph, &links);
         links.retain(|link| !swallowed.contains(&link.candidate.op));
-        let mut chain = Self::of(graph, links);
+        let mut chain = Self::of(graph, links, target);
         left.append(&mut chain.left);
         Self { left, ..chain }
     }
 
     /// The same of operators whose outputs are known.
-    pub(crate) fn of(graph: &Graph, mut links: Vec<Link>) -> Self {
+    pub(crate) fn of(graph: &Graph, mut links: Vec<Link>, target: &Target) -> Self {
         let mut left = Vec::new();
         loop {
             let joints = Joints::of(graph, &links);
-            let (stay, go): (Vec<Link>, Vec<Link>) = links.into_iter().partition(|link| joints.hold(graph, link));
+            let (stay, alone): (Vec<Link>, Vec<Link>) = links.into_iter().partition(|link| joints.hold(graph, link));
             links = stay;
-            if go.is_empty() {
-                return Self { kept: links, left };
+            if !alone.is_empty() {
+                left.extend(alone.into_iter().map(|link| (link.candidate, NO_CHAIN)));
+                continue;
             }
-            left.extend(go.into_iter().map(|link| (link.candidate, NO_CHAIN)));
+            let changes = |link: &Link| joints.change(graph, link, target);
+            let (stay, behind): (Vec<Link>, Vec<Link>) = links.into_iter().partition(|link| !changes(link));
+            if behind.is_empty() {
+                return Self { kept: stay, left };
+            }
+            left.extend(behind.into_iter().map(|link| (link.candidate, AT_LOAD)));
+            links = stay;
         }
     }
 
@@ -88,6 +98,7 @@ fn swallowed(graph: &Graph, links: &[Link]) -> BTreeSet<OpId> {
 struct Joints {
     /// Convolutions that are computed in integers.
     convolutions: BTreeSet<OpId>,
+    computed: BTreeSet<OpId>,
     written: BTreeSet<ValueId>,
     read: BTreeSet<ValueId>,
 }
@@ -97,12 +108,40 @@ impl Joints {
         let is_convolution = |link: &&Link| residual::is_convolution(link.candidate.kind);
         Self {
             convolutions: links.iter().filter(is_convolution).map(|link| link.candidate.op).collect(),
+            computed: links.iter().map(|link| link.candidate.op).collect(),
             written: links.iter().flat_map(|link| &link.planned.ends).map(|end| end.value).collect(),
             read: links
                 .iter()
                 .flat_map(|link| link.candidate.activation_values(graph).map(|(_, value)| value))
                 .collect(),
         }
+    }
+
+    /// Whether the codes that a link reads make the runtime quantize the weights of the float operator that writes them, which
+    /// stands between a DQ and a Q then, if nobody else reads what it writes.
+    fn change(&self, graph: &Graph, link: &Link, target: &Target) -> bool {
+        let all_compute = |value| graph.readers(value).iter().all(|reader| self.computed.contains(&reader.op));
+        let is_between_codes = |value: ValueId| {
+            !graph.is_output(value) && all_compute(value) && self.float_writer(graph, value, target).is_some()
+        };
+        link.planned.activations == Activations::Codes
+            && link.candidate.activation_values(graph).any(|(_, value)| is_between_codes(value))
+    }
+
+    /// The float operator, with an activation that its output would swallow, that makes this value of codes, where the target's
+    /// runtime would quantize its weights.
+    fn float_writer(&self, graph: &Graph, value: ValueId, target: &Target) -> Option<Candidate> {
+        let (mut op, _) = graph.producer(value)?;
+        let is_activation = |op| graph.op(op).is("Relu") || graph.op(op).is("Clip");
+        if is_activation(op) {
+            let inner =
+                graph.input(op, 0).filter(|&inner| graph.reader_count(inner) == 1 && !graph.is_output(inner))?;
+            (op, _) = graph.producer(inner)?;
+        }
+        let writer = Candidate::at(graph, op).filter(|it| target.quantizes_at_load.contains(&it.kind))?;
+        let reads_codes = graph.input(op, 0).is_some_and(|x| self.written.contains(&x));
+        let is_float = !self.computed.contains(&op) && writer.weight.is_some() && writer.is_one_node(graph);
+        (is_float && reads_codes).then_some(writer)
     }
 
     /// Whether a link follows or precedes another, as its kind asks.

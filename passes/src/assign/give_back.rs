@@ -37,6 +37,7 @@
 //! - `uneven-concat`: its parts differ too much for one grid.
 //! - `given-back`: the model's output is better without it.
 //! - `no-chain`: what it stood beside was given back.
+//! - `at-load`: it reads what a float operator between codes writes, of whose weights the runtime would make codes itself.
 //!
 //! # Options
 //! - `min-sqnr`: dB of the output, or `"off"` (the default).
@@ -263,7 +264,7 @@ fn relieve(
 ) -> Result<Vec<OutputDeviation>, PassError> {
     let ranking = Ranking::make(cx, trials, (work, relief), &worst_samples(outputs, RANKING_SAMPLES))?;
     let tried = BTreeMap::from([(0, outputs.to_vec())]);
-    let mut search = Search { cx, trials, relief, ranking: &ranking, tried };
+    let mut search = Search { cx, trials, relief, work, ranking: &ranking, tried };
     let reached = search.fewest(least)?;
     let mut tried = search.tried;
     let db = |count: usize| Judged::of(&tried[&count]).db;
@@ -336,7 +337,7 @@ impl Relief {
     /// The plan in which these operators have it.
     fn plan(self, cx: &Context<'_>, ops: &BTreeSet<OpId>) -> Plan {
         match self {
-            Self::Float => without(cx.graph(), cx.plan, ops).0,
+            Self::Float => without(cx, ops).0,
             Self::Wider(format) => finer(cx.graph(), cx.plan, ops, (cx.target, format)),
         }
     }
@@ -422,6 +423,12 @@ impl Work {
         Self { by_op, weights, eligible }
     }
 
+    /// Whether half of the multiply-accumulates that the first plan had stay in a plan.
+    fn is_half_kept(&self, plan: &Plan) -> bool {
+        let products = plan.operators().filter(|(_, planned)| planned.kind.has_macs());
+        2 * products.map(|(op, _)| self.get(op)).sum::<u64>() >= self.eligible
+    }
+
     fn get(&self, op: OpId) -> u64 {
         self.by_op.get(&op).copied().unwrap_or(0)
     }
@@ -489,6 +496,7 @@ struct Search<'a, 'b> {
     cx: &'a Context<'b>,
     trials: &'a dyn Trials,
     relief: Relief,
+    work: &'a Work,
     ranking: &'a Ranking,
     tried: BTreeMap<usize, Vec<OutputDeviation>>,
 }
@@ -501,33 +509,46 @@ impl Search<'_, '_> {
         }
         let gone: BTreeSet<OpId> = self.ranking.order[..count].iter().copied().collect();
         let plan = self.relief.plan(self.cx, &gone);
+        // With an operator others may go: what stands behind it in codes.
+        if !self.work.is_half_kept(&plan) {
+            return Ok(f64::NEG_INFINITY);
+        }
         let outputs = self.trials.outputs(self.cx.model, &plan, On::All)?;
         let judged = Judged::of(&outputs);
         self.tried.insert(count, outputs);
         Ok(judged.db)
     }
 
-    /// The least count that reaches `least`; by doubling, then halving the interval.
+    /// The least count that reaches `least`; by doubling, then halving the interval. What leaves too little in integers ends
+    /// the interval as well.
     fn fewest(&mut self, least: f64) -> Result<Option<usize>, PassError> {
         let most = self.ranking.order.len();
         let (mut fails, mut count) = (0, 1);
-        let reaches = loop {
+        let mut reached = None;
+        let mut end = loop {
             count = count.min(most);
             if count == 0 || count == fails {
                 return Ok(None);
             }
-            if self.db(count)? >= least {
-                break count;
+            match self.db(count)? {
+                db if db >= least => {
+                    reached = Some(count);
+                    break count;
+                }
+                f64::NEG_INFINITY => break count,
+                _ => fails = count,
             }
-            fails = count;
             count *= 2;
         };
-        let mut reaches = reaches;
-        while reaches - fails > 1 {
-            let middle = fails.midpoint(reaches);
-            if self.db(middle)? >= least { reaches = middle } else { fails = middle }
+        while end - fails > 1 {
+            let middle = fails.midpoint(end);
+            match self.db(middle)? {
+                db if db >= least => (end, reached) = (middle, Some(middle)),
+                f64::NEG_INFINITY => end = middle,
+                _ => fails = middle,
+            }
         }
-        Ok(Some(reaches))
+        Ok(reached)
     }
 }
 

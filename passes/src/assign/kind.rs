@@ -131,6 +131,11 @@ impl Candidate {
         positions > 1 && inputs * positions <= most.sums && outputs / conv.group as usize <= most.outputs
     }
 
+    /// Whether the operator is one node of the file with all its operands: a Linear of a MatMul is none for a kernel of Gemm.
+    pub(crate) fn is_one_node(&self, graph: &Graph) -> bool {
+        Linear::at(graph, self.op).is_none_or(|linear| linear.form == Form::Gemm)
+    }
+
     /// Whether a constant bias becomes int32 codes on a target.
     pub(crate) fn has_integer_bias(&self, graph: &Graph, target: &Target) -> bool {
         let is_half = || self.elements_read(graph).flatten().any(ElementType::is_half);

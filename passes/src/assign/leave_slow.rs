@@ -20,6 +20,7 @@
 //! # Declines
 //! - `slower`: it does too little for what surrounds it.
 //! - `no-chain`: what it stood beside has left.
+//! - `at-load`: it reads what a float operator between codes writes, of whose weights the runtime would make codes itself.
 //!
 //! # Options
 //! None.

@@ -25,6 +25,7 @@
 //! - `float-by-recipe`: an override of the recipe leaves it float.
 //! - `not-a-site`: neither target nor recipe quantizes this operator.
 //! - `no-chain`: a quantized output would stand alone, which costs more than it saves, or be an output of the graph.
+//! - `at-load`: it reads what a float operator between codes writes, of whose weights the runtime would make codes itself.
 //! - `quantized`: it computes with codes already.
 //! - `out-of-reach`: its range can't be seen, since the engine lacks an operator in front of it.
 //! - `not-float`: an operand is neither float32, float16 nor bfloat16.
@@ -126,7 +127,7 @@ impl Pass for SelectSites {
         let selected = settings.selection.on(cx.graph());
         let quantized = Quantized::of(cx.graph());
         let (chosen, left) = choose(cx, &selected, &candidates, &rules, &quantized);
-        let chain = Chain::among(cx.graph(), chosen);
+        let chain = Chain::among(cx.graph(), chosen, cx.target);
         for (candidate, reason) in left.iter().chain(&chain.left) {
             leave(cx, candidate, reason);
         }
@@ -561,6 +562,11 @@ mod tests {
     #[test]
     fn chain() {
         check!("select-sites/chain");
+    }
+
+    #[test]
+    fn at_load() {
+        check!("select-sites/at_load");
     }
 
     #[test]

@@ -24,6 +24,7 @@
 //! - `phase`: it reads or writes a phase of several turns.
 //! - `index`: it reads or writes an index or a coordinate.
 //! - `no-chain`: what it stood beside stays float.
+//! - `at-load`: it reads what a float operator between codes writes, of whose weights the runtime would make codes itself.
 //!
 //! # Options
 //! None.

@@ -5,18 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use onnxq_ir::{Graph, OpId, ValueId};
 use onnxq_plan::{Activations, Entry, Plan, Scheme, Site};
 
-use super::chain::{Chain, Link, NO_CHAIN};
+use super::chain::{Chain, Link};
 use super::kind::Candidate;
 use super::select_sites::leave_op;
 use crate::pass::Context;
 
-/// The plan without these operators, and the operators that then stand alone and are gone too.
-pub(crate) fn without(graph: &Graph, plan: &Plan, gone: &BTreeSet<OpId>) -> (Plan, Vec<OpId>) {
+/// The plan without these operators, and the operators that are then gone too, with the reasons.
+pub(crate) fn without(cx: &Context<'_>, gone: &BTreeSet<OpId>) -> (Plan, Vec<(OpId, &'static str)>) {
+    let (graph, plan) = (cx.graph(), &*cx.plan);
     let links = links(graph, plan, |op| !gone.contains(&op));
-    let chain = Chain::of(graph, links);
+    let chain = Chain::of(graph, links, cx.target);
     let mut rest = assemble(graph, plan, &chain.kept);
     rest.left_float.clone_from(&plan.left_float);
-    (rest, chain.left.into_iter().map(|(candidate, _)| candidate.op).collect())
+    (rest, chain.left.into_iter().map(|(candidate, reason)| (candidate.op, reason)).collect())
 }
 
 /// Takes operators out of the plan and says why.
@@ -25,10 +26,10 @@ pub(crate) fn leave(cx: &mut Context<'_>, reasons: &BTreeMap<OpId, String>) {
         return;
     }
     let gone: BTreeSet<OpId> = reasons.keys().copied().collect();
-    let (plan, alone) = without(cx.graph(), cx.plan, &gone);
+    let (plan, others) = without(cx, &gone);
     *cx.plan = plan;
     let reasons = reasons.iter().map(|(&op, reason)| (op, reason.clone()));
-    for (op, reason) in reasons.chain(alone.into_iter().map(|op| (op, NO_CHAIN.to_owned()))) {
+    for (op, reason) in reasons.chain(others.into_iter().map(|(op, reason)| (op, reason.to_owned()))) {
         leave_op(cx, op, &reason);
     }
 }
