@@ -53,6 +53,12 @@ pub(crate) fn read_floats(path: &Path, key: &str) -> (Vec<usize>, Vec<f32>) {
     (shape, elements)
 }
 
+/// The elements of an int64 array of a `.npz` file.
+pub(crate) fn read_integers(path: &Path, key: &str) -> Vec<i64> {
+    let (_, bytes) = read(path, key, "<i8");
+    bytes.chunks_exact(8).map(|eight| i64::from_le_bytes(eight.try_into().expect("eight bytes"))).collect()
+}
+
 /// An array of a `.npz` file, of this type: its shape and bytes.
 pub(crate) fn read(path: &Path, key: &str, descr: &str) -> (Vec<usize>, Vec<u8>) {
     let mut archive = zip::ZipArchive::new(File::open(path).expect("the file")).expect("an archive");

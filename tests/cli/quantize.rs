@@ -1,6 +1,6 @@
 //! What the options of `onnxq IN OUT` do.
 
-use crate::arrays::{npy, npz};
+use crate::arrays::{floats, npy, npz};
 use crate::models::{self, save, weights};
 use crate::oracle::Oracle;
 use crate::tool::Folder;
@@ -461,4 +461,27 @@ fn what_needed_no_relief_is_taken_back() {
         "{report:#}"
     );
     assert!(report["quality"]["sqnr_db"].as_f64() >= Some(20.0), "{report:#}");
+}
+
+/// 2,000 samples of 64 kB go through a process that may have 50 MB of memory of its own.
+#[test]
+fn memory_does_not_grow_with_the_samples() {
+    let folder = Folder::new("many-samples");
+    let text = format!(
+        r#"<ir_version: 8, opset_import: ["" : 17]>
+rows (float[1, 256, 64] x) => (float[1, 256, 64] y)
+< {} >
+{{ p = MatMul (x, w) y = Relu (p) }}"#,
+        weights("w", 64, 64)
+    );
+    save(&text, &folder.path("in.onnx"));
+    let elements: Vec<f32> = (0..2000 * 256 * 64).map(|i: usize| (i % 1009) as f32 / 504.0 - 1.0).collect();
+    folder.write("x.npz", npz(&[("x", floats(&[2000, 256, 64], &elements))]));
+    let words = "in.onnx out.onnx --calib x.npz --threads 2 --json";
+    let limited = format!("ulimit -d 50000; exec {} {words}", env!("CARGO_BIN_EXE_onnxq"));
+    let output =
+        std::process::Command::new("sh").args(["-c", &limited]).current_dir(folder.path("")).output().expect("a shell");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["samples"], 2000);
 }
