@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::measure::{Quality, Reference, compare, output_pairs};
 use crate::progress::{Progress as _, Silent, Terminal};
 use crate::readied::readied;
-use crate::report::{output_line, top1_line};
+use crate::report::{output_line, sqnr, top1_line};
 use crate::samples::Samples;
 use crate::{onnx, synthesize};
 
@@ -116,7 +116,7 @@ fn output_names(graph: &Graph) -> String {
 }
 
 fn text(quality: &Quality) -> String {
-    let mut text = format!("SQNR {:.1} dB over {} samples\n", quality.sqnr_db, quality.samples);
+    let mut text = format!("{}, over {} samples\n", sqnr(quality), quality.samples);
     for output in &quality.outputs {
         let _ = writeln!(text, "  {}", output_line(output));
     }

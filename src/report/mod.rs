@@ -2,7 +2,7 @@
 
 mod summary;
 
-pub(crate) use summary::{bytes, output_line, top1_line};
+pub(crate) use summary::{bytes, output_line, sqnr, top1_line};
 
 use std::collections::BTreeMap;
 use std::path::Path;

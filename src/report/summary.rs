@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::driver::MeasuredOn;
 use crate::lint::Names;
-use crate::measure::{OutputQuality, Top1};
+use crate::measure::{OutputQuality, Quality, Top1};
 
 use super::{BodyReport, QualityReport, Report};
 
@@ -108,9 +108,9 @@ impl Report {
                 };
                 let _ = writeln!(
                     text,
-                    "  quality    simulated against float, {} {on}: SQNR {:.1} dB",
+                    "  quality    simulated against float, {} {on}: {}",
                     samples(quality.samples),
-                    quality.sqnr_db
+                    sqnr(quality)
                 );
                 for output in &quality.outputs {
                     let _ = writeln!(text, "             {}", output_line(output));
@@ -138,6 +138,15 @@ fn body_line(body: &BodyReport) -> String {
     };
     let quality = body.sqnr_db.map_or_else(String::new, |db| format!(", {db:.1} dB in a run"));
     format!("`{}` {}{runs}: {} quantized{quality}", body.node, body.body, counted(&body.quantized))
+}
+
+/// `SQNR 31.2 dB`, that of the output that suffers most where there are several.
+pub(crate) fn sqnr(quality: &Quality) -> String {
+    let worst = quality.outputs.iter().map(|output| output.sqnr_db).fold(60.0, f64::min);
+    match quality.outputs.len() {
+        0 | 1 => format!("SQNR {worst:.1} dB"),
+        count => format!("SQNR {worst:.1} dB, the worst of {count} outputs"),
+    }
 }
 
 /// One output's figures.

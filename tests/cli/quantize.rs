@@ -407,7 +407,7 @@ fn compare_measures_two_models() {
     let sqnr = quantized["sqnr_db"].as_f64().expect("a number");
     assert!((25.0..50.0).contains(&sqnr), "{quantized}");
     let text = folder.run("compare deit_fmnist.onnx out.onnx --calib test.npz").done().stdout;
-    assert!(text.contains(&format!("SQNR {sqnr:.1} dB over 600 samples")) && text.contains("top-1 "), "{text}");
+    assert!(text.contains(&format!("SQNR {sqnr:.1} dB, over 600 samples")) && text.contains("top-1 "), "{text}");
 }
 
 #[test]
