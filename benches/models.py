@@ -115,16 +115,21 @@ def session(path):
 
 
 def quality(reference, other):
-    """Mean SQNR over the float outputs in dB, and the share of equal largest elements of the last axis."""
+    """Mean SQNR over the float outputs in dB, and the share of equal largest elements of the last axis.
+
+    An output of another shape, as of a decoder that stops at another step, is wrong altogether.
+    """
+    wrong = lambda x, y: x if x.shape != y.shape else x.astype(np.float64) - y
     sqnr, same = [], []
     for a, b in zip(zip(*reference), zip(*other)):
         if a[0].dtype.kind != "f":
             continue
         signal = sum(float((x.astype(np.float64) ** 2).sum()) for x in a)
-        error = sum(float(((x.astype(np.float64) - y) ** 2).sum()) for x, y in zip(a, b) if x.shape == y.shape)
+        error = sum(float((wrong(x, y).astype(np.float64) ** 2).sum()) for x, y in zip(a, b))
         db = 60.0 if error == 0 else 10 * np.log10(signal / error) if signal > 0 else 0.0
         sqnr.append(float(np.clip(np.nan_to_num(db), -20, 60)))
-        same += [np.mean(x.argmax(-1) == y.argmax(-1)) for x, y in zip(a, b) if x.ndim > 1 and x.shape[-1] > 1]
+        rows = [(x, y) for x, y in zip(a, b) if x.ndim > 1 and x.shape[-1] > 1]
+        same += [x.shape == y.shape and np.mean(x.argmax(-1) == y.argmax(-1)) for x, y in rows]
     return float(np.mean(sqnr)) if sqnr else 0.0, float(np.mean(same)) if same else None
 
 

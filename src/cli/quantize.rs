@@ -342,8 +342,8 @@ fn gate(args: &QuantizeArgs, recipe: &Recipe, done: &Done, report: &Report) -> R
     }
     if report.sizes.after > report.sizes.before && args.storage_is_codes() {
         return Err(Error::Refused(format!(
-            "the result would be larger than the model ({} bytes against {}): what was quantized saves less than scales and \
-             zero points take; nothing was written",
+            "the result would be larger than the model ({} bytes against {}): what was quantized saves less than scales, \
+             zero points and codes of weights that others read as floats take; nothing was written",
             report.sizes.after, report.sizes.before
         )));
     }
