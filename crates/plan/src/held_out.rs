@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use onnxq_ir::{Graph, Model, Revision, ValueId};
+use onnxq_ir::{Graph, Model, OpId, Revision, ValueId};
 
 use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::evaluator::{EngineError, Evaluator, Request, Sample, Shown, each_sample};
@@ -264,19 +264,31 @@ impl<'a> HeldOut<'a> {
         Ok(planned.values().map(of).collect())
     }
 
-    /// The deviation of every watched value under a plan, in the order of the samples.
+    /// The deviation of every watched value under a plan, in the order of the samples. What the plan does not touch is not
+    /// computed again: it is what the float model makes.
     fn run_plan(&self, model: &Model, plan: &Plan, samples: &[Sample]) -> Result<Vec<Vec<Deviation>>, EngineError> {
         let names = self.watched_in(&model.graph);
-        let taps: Vec<ValueId> = names.keys().copied().collect();
-        let places: BTreeMap<ValueId, usize> = taps.iter().copied().zip(0..).collect();
-        let session = self.evaluator.prepare(&Request { model, plan: Some(plan), taps: &taps })?;
+        let places: BTreeMap<ValueId, usize> = names.keys().copied().zip(0..).collect();
+        let touched = touched(&model.graph, plan);
+        let taps: Vec<ValueId> = names.keys().copied().filter(|value| touched.contains(value)).collect();
         let float = &*self.memory.float.borrow();
+        let as_float = |sample: &Sample| -> Vec<Deviation> {
+            let of = |name: &&str| float.get(sample.index, name).map(|kept| Deviation::between(kept, kept));
+            names.values().map(|name| of(name).unwrap_or_default()).collect()
+        };
+        if taps.is_empty() {
+            return Ok(samples.iter().map(as_float).collect());
+        }
+        let session = self.evaluator.prepare(&Request { model, plan: Some(plan), taps: &taps })?;
         let threads = each_sample(
             samples.iter().cloned().map(Ok),
             self.threads.min(samples.len()),
             || (session.runner(), Vec::new()),
             |(runner, seen), sample| {
-                let mut own = vec![Deviation::default(); taps.len()];
+                let mut own = as_float(sample);
+                for tap in &taps {
+                    own[places[tap]] = Deviation::default();
+                }
                 runner.run(sample, &mut |shown| {
                     let (Some(&place), Some(elements)) = (places.get(&shown.value), shown.elements.floats()) else {
                         return;
@@ -295,6 +307,25 @@ impl<'a> HeldOut<'a> {
         (self.tried)();
         Ok(seen.into_iter().map(|(_, own)| own).collect())
     }
+}
+
+/// The values that are not what they are in float under a plan.
+fn touched(graph: &Graph, plan: &Plan) -> BTreeSet<ValueId> {
+    let mut touched: BTreeSet<ValueId> = BTreeSet::new();
+    let mut reading: BTreeSet<OpId> = BTreeSet::new();
+    for (site, _) in plan.quantizers() {
+        match site {
+            Site::Operand { op, .. } => _ = reading.insert(op),
+            Site::Output(value) => _ = touched.insert(value),
+        }
+    }
+    for op in graph.topological() {
+        let mut read = graph.inputs_of(op).into_iter().flatten().chain(graph.captures_of(op));
+        if reading.contains(&op) || read.any(|value| touched.contains(&value)) {
+            touched.extend(graph.outputs_of(op).into_iter().flatten());
+        }
+    }
+    touched
 }
 
 /// What one sample showed in float.

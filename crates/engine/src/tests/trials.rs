@@ -44,6 +44,29 @@ impl Evaluator for Listed {
     }
 }
 
+/// tract, with a list of the values that were asked for.
+#[derive(Default)]
+struct Taps(Mutex<Vec<Vec<ValueId>>>);
+
+impl Evaluator for Taps {
+    fn name(&self) -> &'static str {
+        Tract.name()
+    }
+
+    fn infer(&self, model: &Model) -> Result<Vec<Inferred>, EngineError> {
+        Tract.infer(model)
+    }
+
+    fn prepare<'a>(&'a self, request: &Request<'a>) -> Result<Box<dyn Session + 'a>, EngineError> {
+        self.0.lock().unwrap().push(request.taps.to_vec());
+        TRACT.prepare(request)
+    }
+
+    fn reachable(&self, model: &Model, values: &[ValueId]) -> Vec<ValueId> {
+        Tract.reachable(model, values)
+    }
+}
+
 static TRACT: Tract = Tract;
 
 const SIZE: usize = 50;
@@ -126,6 +149,30 @@ fn a_plan_of_late_operators_is_tried_from_the_middle() {
         assert_eq!(prepared.last(), Some(&(inputs, true)), "operator {op}");
         assert!(op == 0 || prepared.len() == 1, "operator {op}: float values are known: {prepared:?}");
     }
+}
+
+/// Of two outputs one is computed again, and the other is what it was in float.
+#[test]
+fn what_a_plan_does_not_touch_is_not_run() {
+    let mut sketch = Sketch::new(17);
+    let input = sketch.floats("x", &[SIZE]);
+    let (near, a) = sketch.plain("Sin", &[input], "a");
+    let (_, b) = sketch.plain("Cos", &[input], "b");
+    sketch.output(a);
+    sketch.output(b);
+    let model = sketch.model();
+    let samples: Vec<Sample> = (0..2).map(|i| Sample { index: i, inputs: vec![(input, data(i))] }).collect();
+    let (engine, memory) = (Taps::default(), Rc::<Memory>::default());
+    let trials = HeldOut::new(&engine, &model, vec!["a".to_owned(), "b".to_owned()], &samples, memory, 1, || ());
+    let plan = plan_of([(Site::Operand { op: near, slot: 0 }, coarse(0.1))]);
+    let found = trials.outputs(&model, &plan, On::All).unwrap();
+    let [changed, same] = [&found[0], &found[1]].map(OutputDeviation::total);
+    assert!(changed.error > 0.0 && changed.signal > 1.0, "{changed:?}");
+    assert!(same.error == 0.0 && same.signal > 1.0, "{same:?}");
+    assert_eq!(*engine.0.lock().unwrap(), [vec![a, b], vec![a]], "the float model, then what is touched");
+    let none = trials.outputs(&model, &Plan::default(), On::All).unwrap();
+    assert_eq!(none.iter().map(|output| output.total().error).sum::<f64>(), 0.0);
+    assert_eq!(engine.0.lock().unwrap().len(), 2, "nothing is run for a plan of nothing");
 }
 
 #[test]
