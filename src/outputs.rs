@@ -106,7 +106,10 @@ fn selects(op: &Op) -> bool {
 /// Whether an operator is a product or convolution, or may have some in it.
 pub(crate) fn has_weights(op: &Op) -> bool {
     const WEIGHTED: [&str; 7] = ["Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"];
-    op.is_recognised("Linear") || WEIGHTED.iter().any(|op_type| op.is(op_type)) || op.bodies().next().is_some()
+    const FUSED: [&str; 5] = ["Attention", "FusedConv", "FusedGemm", "FusedMatMul", "TransposeMatMul"];
+    let is_fused = op.domain() == "com.microsoft" && FUSED.contains(&op.op_type());
+    let is_weighted = op.is_recognised("Linear") || WEIGHTED.iter().any(|op_type| op.is(op_type));
+    is_weighted || is_fused || op.bodies().next().is_some()
 }
 
 /// The last float values before `output` that the engine reaches.

@@ -90,14 +90,16 @@ fn check(model: &Model, lint: &Lint, kernels: &Kernels, runtime: &Runtime) -> Re
 
 /// Prints the plan; where nothing is quantized or the file would grow, that is refused as it would be without --dry-run.
 fn dry_run(args: &QuantizeArgs, recipe: &Recipe, done: &Done, report: Report) -> Result<(), Error> {
-    let report = report.with_plan(done);
+    let outcome = gate(args, recipe, done, &report);
+    let mut report = report.with_plan(done);
+    report.refused = outcome.as_ref().err().map(ToString::to_string);
     if args.json {
         say(&report.json())?;
     } else {
         let lines: Vec<String> = done.described.iter().map(ToString::to_string).chain([String::new()]).collect();
         say(&lines.join("\n"))?;
     }
-    gate(args, recipe, done, &report)
+    outcome
 }
 
 /// The recipe with all that the command line changes in it.
@@ -361,7 +363,7 @@ fn reaches(least: f64, measured: &Measured) -> Result<(), Error> {
             )));
         }
     };
-    let worst = quality.outputs.iter().map(|output| output.sqnr_db).fold(60.0, f64::min);
+    let worst = quality.outputs.iter().map(|output| output.sqnr_db).min_by(f64::total_cmp).unwrap_or(0.0);
     if worst < least {
         return Err(Error::Refused(format!(
             "the output has an SQNR of {worst:.1} dB, less than the {least:.1} dB of --min-sqnr; no model was written"

@@ -81,3 +81,35 @@ stays (float[1, 64] x) => (float[1, 64] y, float z)
         assert!(said.contains(reason), "{reason}\n{said}");
     }
 }
+
+/// Positions are counted from the data: nothing about them is constant where the number of steps is open.
+#[test]
+fn causal_attention_over_an_open_number_of_steps() {
+    let Some(oracle) = Oracle::find() else { return };
+    let folder = Folder::new("causal");
+    let text = format!(
+        r#"<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+causal (float[N, S, 64] x) => (float[N, S, 64] y)
+< {}, {} >
+{{ [attention] y = com.microsoft.Attention <num_heads = 2, unidirectional = 1> (x, w, b) }}"#,
+        weights("w", 64, 192),
+        weights("b", 1, 192).replace("float[1, 192]", "float[192]")
+    );
+    save(&text, &folder.path("in.onnx"));
+    let noise = |steps: usize| -> Vec<u8> {
+        let elements = (0..16 * steps * 64).map(|i| ((i * 7919 % 10007) as f32 - 5003.0) / 9000.0);
+        npz(&[("x", floats(&[16, steps, 64], &elements.collect::<Vec<f32>>()))])
+    };
+    folder.write("x.npz", noise(8));
+    folder.write("longer.npz", noise(13));
+    for options in ["", "--bits w8"] {
+        let report = folder.run(&format!("in.onnx out.onnx --calib x.npz --json {options}")).done().json();
+        assert_eq!(report["quantized"]["Linear"], 3, "{report:#}");
+        let path = |file: &str| folder.path(file).to_str().expect("UTF-8").to_owned();
+        for data in ["x.npz", "longer.npz"] {
+            let answer = oracle.ask(&["top1", &path("out.onnx"), &path(data), "--against", &path("in.onnx")]);
+            let sqnr = answer["against"]["mean_sqnr_db"].as_f64().expect("a number");
+            assert!(sqnr > 25.0, "{options} on {data}: {sqnr} dB");
+        }
+    }
+}

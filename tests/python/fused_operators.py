@@ -96,6 +96,13 @@ def norms() -> Iterator[Case]:
     simple = "SkipSimplifiedLayerNormalization"
     yield Case(simple, simple, both, {"epsilon": 1e-5}, constants)
     yield Case(f"{simple}-sum", simple, both | {"bias": bias}, {"epsilon": 1e-5}, constants, sums)
+    # A row of zeros, as behind padding, on an epsilon that float16 has not.
+    half = {name: array.astype(np.float16) for name, array in (both | {"beta": beta}).items()}
+    half["x"][0], half["skip"][0] = 0, 0
+    halves = {"y": TensorProto.FLOAT16}
+    yield Case("SkipLayerNormalization-half", "SkipLayerNormalization", half, {}, constants, halves)
+    del half["beta"]
+    yield Case(f"{simple}-half", simple, half, {}, constants, halves)
     simple = "SimplifiedLayerNormalization"
     yield Case(simple, simple, {"x": x, "gamma": gamma}, {"epsilon": 1e-5, "axis": -1}, constants, domain="")
     tables = {"words": floats(20, 8), "positions": floats(16, 8, seed=1), "segments": floats(2, 8, seed=2)}
@@ -121,6 +128,8 @@ def attention() -> Iterator[Case]:
     keys = ints(1, 1, 0, 1, 1, 1).reshape(2, 3)
     yield Case("Attention-keys", "Attention", inputs | {"mask": keys}, heads, constants)
     yield Case("Attention-keys-filter", "Attention", inputs | {"mask": keys}, heads | {"mask_filter_value": -3.4e38}, constants)
+    signs = ints(2, 1, -1, 0, 1, 1).reshape(2, 3)
+    yield Case("Attention-keys-signs", "Attention", inputs | {"mask": signs}, heads, constants)
     pairs = ints(*[1, 0, 0, 1, 1, 0, 1, 1, 1] * 2).reshape(2, 3, 3)
     yield Case("Attention-pairs", "Attention", inputs | {"mask": pairs}, heads, constants)
     rows = {"x": ["N", "S", 8], "mask": ["N"]}

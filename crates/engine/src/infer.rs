@@ -129,8 +129,11 @@ pub(crate) fn typed_as(
             let same =
                 known.as_ref().zip(more.as_ref()).is_none_or(|(a, b)| a.tensor_type.element == b.tensor_type.element);
             match (known.as_mut(), more) {
+                // Simplifying may put a number for a symbol: what depends on one is no constant.
                 (Some(known), Some(more)) if same && known.constant.is_none() => {
-                    known.constant = more.constant;
+                    let is_fixed =
+                        |constant: &Tensor| known.tensor_type.fixed_shape().as_deref() == Some(constant.shape());
+                    known.constant = more.constant.filter(is_fixed);
                 }
                 (None, more) => *known = more,
                 _ => {}

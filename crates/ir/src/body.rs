@@ -1,7 +1,7 @@
 //! A body of If, Loop or Scan as a graph of its own, and back in its place.
 
 use crate::graph::{Declared, Graph};
-use crate::op::OpId;
+use crate::op::{Op, OpId};
 use crate::tensor::Tensor;
 use crate::types::{Carried, ValueType};
 use crate::value::{Origin, ValueId};
@@ -69,14 +69,23 @@ impl Opened {
 }
 
 impl Graph {
-    /// Changes the graphs that operators own. Names made in a body are kept away from those around it, and those around from
-    /// what is made next.
-    pub(crate) fn change_bodies<E>(&mut self, mut change: impl FnMut(&mut Graph) -> Result<(), E>) -> Result<(), E> {
-        let owners: Vec<OpId> = self.op_ids().filter(|&id| self.op(id).bodies().next().is_some()).collect();
+    /// Whether the graph, or one that its operators own, has such an operator.
+    pub(crate) fn has_op(&self, is_one: &dyn Fn(&Op) -> bool) -> bool {
+        self.op_ids().map(|id| self.op(id)).any(|op| is_one(op) || op.bodies().any(|body| body.has_op(is_one)))
+    }
+
+    /// Changes the graphs that operators own and that are wanted. Names made in a body are kept away from those around it, and
+    /// those around from what is made next; the others are not touched, since that takes a copy of all names.
+    pub(crate) fn change_bodies<E>(
+        &mut self,
+        wanted: impl Fn(&Graph) -> bool,
+        mut change: impl FnMut(&mut Graph) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let owners: Vec<OpId> = self.op_ids().filter(|&id| self.op(id).bodies().any(&wanted)).collect();
         for owner in owners {
             let outer = self.names();
             let mut inner = Vec::new();
-            for body in self.op_mut(owner).bodies_mut() {
+            for body in self.op_mut(owner).bodies_mut().filter(|body| wanted(body)) {
                 body.reserve_names(outer.iter().cloned());
                 change(body)?;
                 inner.extend(body.names());

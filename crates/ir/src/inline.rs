@@ -22,7 +22,7 @@ pub fn inline(model: &mut Model, matters: fn(&Op) -> bool) -> Result<usize, Patc
     let inlined = library.inline(&mut model.graph)?;
     if inlined > 0 {
         let called = called(model);
-        model.functions.retain(|function| called.contains(&(function.domain.clone(), function.name.clone())));
+        model.functions.retain(|function| called.contains(&key(function)));
     }
     Ok(inlined)
 }
@@ -41,7 +41,8 @@ impl<'m> Library<'m> {
         let mut inlined = 0;
         loop {
             let before = inlined;
-            graph.change_bodies(|body| self.inline(body).map(|count| inlined += count))?;
+            let has_calls = |body: &Graph| body.has_op(&|op| self.called(op).is_some());
+            graph.change_bodies(has_calls, |body| self.inline(body).map(|count| inlined += count))?;
             for (call, body) in self.calls(graph) {
                 if let Some(patch) = patch(graph, call, &body) {
                     patch.apply(graph)?;
@@ -166,15 +167,20 @@ fn patch(graph: &Graph, call: OpId, body: &Graph) -> Option<Patch> {
     Some(patch)
 }
 
-/// Domain and name of every operator of the main graph and of the functions that it calls, in bodies too.
-fn called(model: &Model) -> FxHashSet<(String, String)> {
+/// What a call names.
+fn key(function: &Function) -> [String; 3] {
+    [&function.domain, &function.name, &function.overload].map(Clone::clone)
+}
+
+/// Domain, name and overload of every operator of the main graph and of the functions that it calls, in bodies too.
+fn called(model: &Model) -> FxHashSet<[String; 3]> {
     let mut called = FxHashSet::default();
     let mut graphs = vec![&model.graph];
     while let Some(graph) = graphs.pop() {
         for id in graph.op_ids() {
             let op = graph.op(id);
             graphs.extend(op.bodies());
-            if called.insert((op.domain().to_owned(), op.op_type().to_owned())) {
+            if called.insert([op.domain(), op.op_type(), op.overload()].map(str::to_owned)) {
                 graphs.extend(model.function(op.domain(), op.op_type(), op.overload()).map(|function| &function.body));
             }
         }

@@ -193,7 +193,8 @@ impl<'a> HeldOut<'a> {
     }
 
     /// The deviation of every watched value under a plan on these of the samples, in the order of all. On a part of the
-    /// samples plans of a part of the operators are tried: those begin where float values were kept.
+    /// samples plans of a part of the operators are tried: those begin where float values were kept, and compute no output
+    /// that the plan does not touch.
     fn run_few(&self, model: &Model, plan: &Plan, samples: &[Sample]) -> Result<Vec<Vec<Deviation>>, EngineError> {
         let mut checkpoints = self.memory.checkpoints.borrow_mut();
         let known = match checkpoints.take().filter(|known| known.are_of(model, samples)) {
@@ -203,9 +204,12 @@ impl<'a> HeldOut<'a> {
                 Checkpoints::new(self.evaluator, model, &watched, samples)?
             }
         };
+        let touched = touched(&model.graph, plan);
+        let taps: Vec<ValueId> =
+            self.watched_in(&model.graph).into_keys().filter(|value| touched.contains(value)).collect();
         match checkpoints.insert(known).before(&model.graph, plan) {
-            Some(Checkpoint { model, samples, .. }) => self.run_plan(model, plan, samples),
-            None => self.run_plan(model, plan, samples),
+            Some(Checkpoint { model, samples, .. }) => self.run_plan(model, plan, samples, &taps),
+            None => self.run_plan(model, plan, samples, &taps),
         }
     }
 
@@ -213,7 +217,10 @@ impl<'a> HeldOut<'a> {
     fn run(&self, model: &Model, plan: &Plan, on: On<'_>) -> Result<Vec<OutputDeviation>, EngineError> {
         self.know_float()?;
         let seen = match on {
-            On::All => self.run_plan(model, plan, &self.samples)?,
+            On::All => {
+                let taps: Vec<ValueId> = self.watched_in(&model.graph).into_keys().collect();
+                self.run_plan(model, plan, &self.samples, &taps)?
+            }
             On::Places(places) => {
                 let samples: Vec<Sample> =
                     places.iter().filter_map(|&place| self.samples.get(place)).cloned().collect();
@@ -264,29 +271,34 @@ impl<'a> HeldOut<'a> {
         Ok(planned.values().map(of).collect())
     }
 
-    /// The deviation of every watched value under a plan, in the order of the samples. What the plan does not touch is not
-    /// computed again: it is what the float model makes.
-    fn run_plan(&self, model: &Model, plan: &Plan, samples: &[Sample]) -> Result<Vec<Vec<Deviation>>, EngineError> {
+    /// The deviation of every watched value under a plan, in the order of the samples. Those that are not among `taps` are
+    /// taken to be what they are in the float model.
+    fn run_plan(
+        &self,
+        model: &Model,
+        plan: &Plan,
+        samples: &[Sample],
+        taps: &[ValueId],
+    ) -> Result<Vec<Vec<Deviation>>, EngineError> {
         let names = self.watched_in(&model.graph);
         let places: BTreeMap<ValueId, usize> = names.keys().copied().zip(0..).collect();
-        let touched = touched(&model.graph, plan);
-        let taps: Vec<ValueId> = names.keys().copied().filter(|value| touched.contains(value)).collect();
         let float = &*self.memory.float.borrow();
         let as_float = |sample: &Sample| -> Vec<Deviation> {
             let of = |name: &&str| float.get(sample.index, name).map(|kept| Deviation::between(kept, kept));
             names.values().map(|name| of(name).unwrap_or_default()).collect()
         };
         if taps.is_empty() {
+            (self.tried)();
             return Ok(samples.iter().map(as_float).collect());
         }
-        let session = self.evaluator.prepare(&Request { model, plan: Some(plan), taps: &taps })?;
+        let session = self.evaluator.prepare(&Request { model, plan: Some(plan), taps })?;
         let threads = each_sample(
             samples.iter().cloned().map(Ok),
             self.threads.min(samples.len()),
             || (session.runner(), Vec::new()),
             |(runner, seen), sample| {
                 let mut own = as_float(sample);
-                for tap in &taps {
+                for tap in taps {
                     own[places[tap]] = Deviation::default();
                 }
                 runner.run(sample, &mut |shown| {

@@ -423,10 +423,10 @@ impl Work {
         Self { by_op, weights, eligible }
     }
 
-    /// Whether half of the multiply-accumulates that the first plan had stay in a plan.
-    fn is_half_kept(&self, plan: &Plan) -> bool {
+    /// The multiply-accumulates that a plan has in integers.
+    fn kept(&self, plan: &Plan) -> u64 {
         let products = plan.operators().filter(|(_, planned)| planned.kind.has_macs());
-        2 * products.map(|(op, _)| self.get(op)).sum::<u64>() >= self.eligible
+        products.map(|(op, _)| self.get(op)).sum()
     }
 
     fn get(&self, op: OpId) -> u64 {
@@ -510,7 +510,8 @@ impl Search<'_, '_> {
         let gone: BTreeSet<OpId> = self.ranking.order[..count].iter().copied().collect();
         let plan = self.relief.plan(self.cx, &gone);
         // With an operator others may go: what stands behind it in codes.
-        if !self.work.is_half_kept(&plan) {
+        let takes = self.work.kept(&plan) < self.work.kept(self.cx.plan);
+        if takes && 2 * self.work.kept(&plan) < self.work.eligible {
             return Ok(f64::NEG_INFINITY);
         }
         let outputs = self.trials.outputs(self.cx.model, &plan, On::All)?;

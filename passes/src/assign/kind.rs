@@ -128,7 +128,7 @@ impl Candidate {
         let Some((conv, shape)) = Conv::at(graph, self.op).zip(shape()) else { return false };
         let [outputs, inputs, kernel @ ..] = &shape[..] else { return false };
         let positions: usize = kernel.iter().product();
-        positions > 1 && inputs * positions <= most.sums && outputs / conv.group as usize <= most.outputs
+        positions > 1 && inputs.saturating_mul(positions) <= most.sums && outputs / conv.group as usize <= most.outputs
     }
 
     /// Whether the operator is one node of the file with all its operands: a Linear of a MatMul is none for a kernel of Gemm.

@@ -4,7 +4,7 @@
 //! Known are constants, and what follows from the shapes of the inputs and from the elements of inputs of one number.
 
 use onnxq_ir::{Attribute, AttributeValue, ElementType, Graph, Model, Op, OpId, Origin, Patch, Tensor, ValueId, ops};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::lengths::lengths;
 use super::{applied, integers, take_over};
@@ -68,13 +68,28 @@ pub(crate) fn is_decided(graph: &Graph, id: OpId) -> bool {
 
 /// The inputs of one number that may decide about an If or Loop, and those of the lengths of sequences.
 pub(crate) fn deciding_inputs(graph: &Graph) -> Vec<ValueId> {
-    let lengths: Vec<ValueId> = lengths(graph).collect();
-    let measuring = Upstream::of(graph, &lengths);
+    let measuring = read_elements(graph, lengths(graph).collect());
     let inputs = graph.inputs().iter().map(|declared| declared.value);
     let mut deciding: Vec<ValueId> =
-        inputs.filter(|&value| measuring.has_value(value) && is_vector_of_integers(graph, value)).collect();
-    deciding.extend(branching_inputs(graph).into_iter().filter(|value| !measuring.has_value(*value)));
+        inputs.filter(|value| measuring.contains(value) && is_vector_of_integers(graph, *value)).collect();
+    let branching: Vec<ValueId> =
+        branching_inputs(graph).into_iter().filter(|value| !deciding.contains(value)).collect();
+    deciding.extend(branching);
     deciding
+}
+
+/// The values whose elements decide about these: of what has a Shape or Size read, only the shape does.
+fn read_elements(graph: &Graph, mut stack: Vec<ValueId>) -> FxHashSet<ValueId> {
+    let mut seen = FxHashSet::default();
+    while let Some(value) = stack.pop() {
+        let is_new = seen.insert(value);
+        let producer = graph.producer(value).map(|(op, _)| op).filter(|_| is_new);
+        let reads = producer.filter(|&op| !graph.op(op).is("Shape") && !graph.op(op).is("Size"));
+        if let Some(op) = reads {
+            stack.extend(graph.inputs_of(op).into_iter().flatten().chain(graph.captures_of(op)));
+        }
+    }
+    seen
 }
 
 /// Whether a value is declared as integers along one axis at most, as lengths of sequences are.

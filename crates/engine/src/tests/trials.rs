@@ -165,14 +165,17 @@ fn what_a_plan_does_not_touch_is_not_run() {
     let (engine, memory) = (Taps::default(), Rc::<Memory>::default());
     let trials = HeldOut::new(&engine, &model, vec!["a".to_owned(), "b".to_owned()], &samples, memory, 1, || ());
     let plan = plan_of([(Site::Operand { op: near, slot: 0 }, coarse(0.1))]);
-    let found = trials.outputs(&model, &plan, On::All).unwrap();
+    let found = trials.outputs(&model, &plan, On::Places(&[0, 1])).unwrap();
     let [changed, same] = [&found[0], &found[1]].map(OutputDeviation::total);
     assert!(changed.error > 0.0 && changed.signal > 1.0, "{changed:?}");
     assert!(same.error == 0.0 && same.signal > 1.0, "{same:?}");
     assert_eq!(*engine.0.lock().unwrap(), [vec![a, b], vec![a]], "the float model, then what is touched");
-    let none = trials.outputs(&model, &Plan::default(), On::All).unwrap();
+    let none = trials.outputs(&model, &Plan::default(), On::Places(&[0, 1])).unwrap();
     assert_eq!(none.iter().map(|output| output.total().error).sum::<f64>(), 0.0);
     assert_eq!(engine.0.lock().unwrap().len(), 2, "nothing is run for a plan of nothing");
+    // A model may be another one than the float model without a plan.
+    trials.outputs(&model, &Plan::default(), On::All).unwrap();
+    assert_eq!(engine.0.lock().unwrap()[2], [a, b]);
 }
 
 #[test]

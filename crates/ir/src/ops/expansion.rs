@@ -95,6 +95,11 @@ impl<'g> Steps<'_, 'g> {
         self.expansion.graph.op(self.id)
     }
 
+    /// The type that the operator computes in.
+    pub(super) fn element(&self) -> ElementType {
+        self.element
+    }
+
     /// A name for something that belongs to this operator, made from its output's.
     pub(super) fn hint(&self, part: &str) -> String {
         format!("{}_{part}", self.expansion.graph.value(self.output).name())

@@ -98,7 +98,8 @@ pub fn expand(graph: &Graph, opset: i64) -> Result<Graph, ExpandError> {
 }
 
 fn expand_in_place(graph: &mut Graph, opset: i64) -> Result<(), ExpandError> {
-    graph.change_bodies(|body| expand_in_place(body, opset))?;
+    let has_some = |body: &Graph| body.has_op(&|op| op.domain() == RECOGNISED);
+    graph.change_bodies(has_some, |body| expand_in_place(body, opset))?;
     let recognised: Vec<OpId> = graph.op_ids().filter(|&id| graph.op(id).domain() == RECOGNISED).collect();
     let Some(&first) = recognised.first() else { return Ok(()) };
     let mut expansion = Expansion::new(graph, "expand", opset, first);

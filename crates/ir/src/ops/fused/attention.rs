@@ -29,6 +29,10 @@ const PRESENT: usize = 1;
 /// What onnxruntime adds to the scores of keys that don't count where the file does not say.
 const FILTER: f32 = -10_000.0;
 
+/// The first version that can count positions, with Range.
+const COUNTS: i64 = 11;
+const UNCOUNTED: &str = "positions can't be counted below opset 11";
+
 /// Which keys count.
 enum Mask {
     /// `[B, T]`
@@ -83,6 +87,10 @@ impl Attention {
         if !fits {
             return Err(MALFORMED);
         }
+        let is_causal = flag_or(op, "unidirectional", 0).ok_or(MALFORMED)?;
+        if is_causal && graph.opset() < COUNTS {
+            return Err(UNCOUNTED);
+        }
         // 0 is as good as nothing said.
         let scale = float_or(op, "scale", 0.0).ok_or(MALFORMED)?;
         Ok(Self {
@@ -90,7 +98,7 @@ impl Attention {
             parts,
             mask: mask(at, id)?,
             added: optional_input(graph, id, ADDED),
-            is_causal: flag_or(op, "unidirectional", 0).ok_or(MALFORMED)?,
+            is_causal,
             heads,
             scale: if scale == 0.0 { ((query / heads) as f32).sqrt().recip() } else { scale },
             filter: filter(float_or(op, "mask_filter_value", FILTER).ok_or(MALFORMED)?, element),
@@ -161,7 +169,7 @@ fn mask(at: &Unfusing<'_>, id: OpId) -> Result<Option<Mask>, &'static str> {
 }
 
 fn lengths(graph: &Graph, mask: ValueId) -> Result<Mask, &'static str> {
-    if graph.opset() < 11 { Err("positions can't be counted below opset 11") } else { Ok(Mask::Lengths(mask)) }
+    if graph.opset() < COUNTS { Err(UNCOUNTED) } else { Ok(Mask::Lengths(mask)) }
 }
 
 /// Whether a mask of one axis has as many elements as there are rows: one with twice as many has ends and beginnings.
@@ -240,11 +248,11 @@ fn columns(tensor: &Tensor, own: Range<usize>) -> Tensor {
 fn filtered(steps: &mut Steps<'_, '_>, attention: &Attention, mask: &Mask) -> ValueId {
     let counts = match *mask {
         Mask::Keys(mask) => {
-            let counts = cast(steps, mask, ElementType::Bool, "counts");
+            let counts = positive(steps, mask);
             unsqueezed(steps, counts, &[1, 2], "counts_by_head")
         }
         Mask::Pairs(mask) => {
-            let counts = cast(steps, mask, ElementType::Bool, "counts");
+            let counts = positive(steps, mask);
             unsqueezed(steps, counts, &[1], "counts_by_head")
         }
         Mask::Lengths(mask) => {
@@ -257,6 +265,13 @@ fn filtered(steps: &mut Steps<'_, '_>, attention: &Attention, mask: &Mask) -> Va
     };
     let (zero, filter) = (steps.scalar(0.0), steps.scalar(attention.filter.into()));
     steps.step("Where", &[counts, zero, filter], "mask")
+}
+
+/// Where a mask is above 0.
+fn positive(steps: &mut Steps<'_, '_>, mask: ValueId) -> ValueId {
+    let numbers = cast(steps, mask, ElementType::I64, "numbers");
+    let zero = steps.integer(0);
+    steps.step("Greater", &[numbers, zero], "counts")
 }
 
 /// What is added to the scores so that no query sees a later key.

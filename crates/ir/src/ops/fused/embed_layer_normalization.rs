@@ -2,13 +2,16 @@
 //!
 //! Without ids, positions count from 0. The second output is the number of ones in each row of the mask; the third is the sum.
 
-use crate::op::{Op, OpId};
+use crate::op::{Attribute, Op, OpId};
 use crate::ops::LayerNorm;
 use crate::ops::attributes::{float_or, optional_input};
 use crate::ops::expansion::Steps;
 use crate::ops::reduce::Reduction;
+use crate::tensor::Tensor;
+use crate::types::ElementType;
 use crate::value::ValueId;
 
+use super::skip_layer_normalization::finish_norm;
 use super::{MALFORMED, Outcome, Unfusing, is_read};
 
 /// Where the tables, the norm's scale and bias, the mask and the position ids stand.
@@ -48,11 +51,15 @@ pub(super) fn unfuse(at: &mut Unfusing<'_>, id: OpId) -> Outcome {
         steps.write(output, Op::new("", "Identity", vec![]), &[sum]);
     }
     if let Some((count, mask)) = count.zip(mask) {
-        let ones = steps.reduce(Reduction::Sum, mask, -1, "ones");
+        let one = steps.constant(Tensor::scalar(1i32), "one");
+        let is_one = steps.step("Equal", &[mask, one], "is_one");
+        let to = Attribute::int("to", ElementType::I32.code().into());
+        let each = steps.step_with(Op::new("", "Cast", vec![to]), &[is_one], "each");
+        let ones = steps.reduce(Reduction::Sum, each, -1, "ones");
         let flat = steps.integers("shape", &[-1]);
         steps.write(count, Op::new("", "Reshape", vec![]), &[ones, flat]);
     }
-    steps.finish_as(LayerNorm::op(-1, epsilon), &[sum, gamma, beta]);
+    finish_norm(steps, LayerNorm::op(-1, epsilon), &[sum, gamma, beta]);
     Ok(())
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Known {
 
 /// Operators whose outputs have as many axes as the one of their inputs that has most.
 const BROADCAST: &[&str] =
-    &["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Equal", "Less", "Greater", "And", "Or", "MatMul"];
+    &["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Where", "Equal", "Less", "Greater", "And", "Or"];
 
 /// Operators whose outputs have as many axes as their first input.
 const LIKE_FIRST: &[&str] = &[
@@ -82,6 +82,10 @@ const LIKE_FIRST: &[&str] = &[
 const CONDITIONS: &[&str] = &["Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Not", "And", "Or", "Xor"];
 const COUNTS: &[&str] = &["Shape", "Size", "NonZero", "ArgMax", "ArgMin"];
 
+/// Operators that write another type than they read first.
+const OTHERWISE: &[&str] =
+    &["CastLike", "ConstantOfShape", "DequantizeLinear", "DynamicQuantizeLinear", "OneHot", "QuantizeLinear"];
+
 impl Known {
     /// What is known of the values of this graph.
     pub(super) fn of(graph: &Graph) -> Self {
@@ -98,7 +102,9 @@ impl Known {
         for op in graph.topological() {
             let (element, rank) = (known.written(graph, op), known.rank_written(graph, op));
             let length = known.length_written(graph, op);
-            for output in graph.outputs_of(op).into_iter().flatten() {
+            // Further outputs are statistics and counts, but for the parts of a Split.
+            let outputs = if graph.op(op).is("Split") { graph.outputs_of(op) } else { vec![graph.output(op, 0)] };
+            for output in outputs.into_iter().flatten() {
                 if let Some(element) = element {
                     known.elements.entry(output).or_insert(element);
                 }
@@ -136,6 +142,9 @@ impl Known {
         if let Some(cast) = Cast::at(graph, id) {
             return Some(cast.to);
         }
+        if is(OTHERWISE) {
+            return None;
+        }
         let first = graph.input(id, 0);
         // A condition has no say in what is chosen, nor ids in what is looked up.
         let slot = match op.op_type() {
@@ -172,7 +181,11 @@ impl Known {
         match op.op_type() {
             "Gather" => (rank(0)? + rank(1)?).checked_sub(1),
             "EmbedLayerNormalization" => Some(rank(0)? + 1),
-            "FusedMatMul" => Some(rank(0)?.max(rank(1)?)),
+            // A vector is no axis of the product.
+            "MatMul" | "FusedMatMul" => {
+                let (a, b) = (rank(0)?, rank(1)?);
+                Some(a.max(2).max(b) - usize::from(a == 1) - usize::from(b == 1))
+            }
             "Gemm" | "FusedGemm" => Some(2),
             "Expand" => Some(rank(0)?.max(self.length(graph, id, 1)?)),
             "ConstantOfShape" => self.length(graph, id, 0),

@@ -43,7 +43,10 @@ pub struct Kept {
 /// Takes the fused operators of a graph and its bodies apart; returns those that stay.
 pub fn unfuse(graph: &mut Graph) -> Result<Vec<Kept>, PatchError> {
     let mut kept = Vec::new();
-    graph.change_bodies(|body| unfuse(body).map(|inner| kept.extend(inner)))?;
+    graph.change_bodies(
+        |body| body.has_op(&|op| rule(op).is_some()),
+        |body| unfuse(body).map(|inner| kept.extend(inner)),
+    )?;
     let fused: Vec<(OpId, Rule)> =
         graph.topological().into_iter().filter_map(|id| Some((id, rule(graph.op(id))?))).collect();
     let Some(&(first, _)) = fused.first() else { return Ok(kept) };

@@ -3,10 +3,12 @@
 //!
 //! The fourth output of the first two is the sum; the second and third are statistics that only training reads.
 
-use crate::op::{Op, OpId};
+use crate::op::{Attribute, Op, OpId};
 use crate::ops::attributes::{float_or, int_or, optional_input};
 
+use crate::ops::expansion::Steps;
 use crate::ops::{LayerNorm, RmsNorm};
+use crate::types::ElementType;
 use crate::value::ValueId;
 
 use super::{MALFORMED, Outcome, Unfusing, is_read};
@@ -48,8 +50,23 @@ fn norm_of_sum(at: &mut Unfusing<'_>, id: OpId, bias: usize, norm: Op, scale_and
         }
     };
     let inputs: Vec<ValueId> = [sum].into_iter().chain(scale_and_bias.iter().copied()).collect();
-    steps.finish_as(norm, &inputs);
+    finish_norm(steps, norm, &inputs);
     Ok(())
+}
+
+/// Ends with a norm of these inputs. Of 16 bits it is computed in float32, as the fused operator does: an epsilon of 1e-12 is 0 in
+/// float16, and squares leave its range.
+pub(super) fn finish_norm(mut steps: Steps<'_, '_>, norm: Op, inputs: &[ValueId]) {
+    let element = steps.element();
+    if !element.is_half() {
+        steps.finish_as(norm, inputs);
+        return;
+    }
+    let to = |element: ElementType| Op::new("", "Cast", vec![Attribute::int("to", element.code().into())]);
+    let wide: Vec<ValueId> =
+        inputs.iter().map(|&input| steps.step_with(to(ElementType::F32), &[input], "float32")).collect();
+    let normalised = steps.step_with(norm, &wide, "normalised");
+    steps.finish_as(to(element), &[normalised]);
 }
 
 pub(super) fn simplified(at: &mut Unfusing<'_>, id: OpId) -> Outcome {
@@ -61,6 +78,6 @@ pub(super) fn simplified(at: &mut Unfusing<'_>, id: OpId) -> Outcome {
     if is_read(graph, id, 1) {
         return Err("its statistics are read");
     }
-    at.steps(id, x)?.finish_as(RmsNorm::op(axis, epsilon), &[x, scale]);
+    finish_norm(at.steps(id, x)?, RmsNorm::op(axis, epsilon), &[x, scale]);
     Ok(())
 }

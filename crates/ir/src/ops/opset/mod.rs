@@ -168,7 +168,7 @@ fn changes(graph: &Graph, id: OpId, to: i64) -> Result<Vec<Change>, &'static str
 
 /// Converts a graph and its bodies to the next version.
 fn step(graph: &mut Graph, to: i64) -> Result<(), PatchError> {
-    graph.change_bodies(|body| step(body, to))?;
+    graph.change_bodies(|_| true, |body| step(body, to))?;
     let Some(first) = graph.op_ids().next() else { return Ok(()) };
     let mut patch = Patch::new(graph, "opset", first);
     for id in graph.topological() {
