@@ -60,6 +60,13 @@ pub struct Quality {
     pub top1: Option<Top1>,
 }
 
+impl Quality {
+    /// The SQNR of the output that suffers most, in dB; 0 where there is none.
+    pub fn worst_db(&self) -> f64 {
+        self.outputs.iter().map(|output| output.sqnr_db).min_by(f64::total_cmp).unwrap_or(0.0)
+    }
+}
+
 /// Two values to be compared, one of each model.
 #[derive(Clone, Debug)]
 pub struct Pair {

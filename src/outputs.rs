@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use onnxq_ir::ops::fused;
 use onnxq_ir::{Graph, Model, Op, OpId, ValueId};
 use onnxq_plan::Evaluator;
 
@@ -106,10 +107,8 @@ fn selects(op: &Op) -> bool {
 /// Whether an operator is a product or convolution, or may have some in it.
 pub(crate) fn has_weights(op: &Op) -> bool {
     const WEIGHTED: [&str; 7] = ["Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"];
-    const FUSED: [&str; 5] = ["Attention", "FusedConv", "FusedGemm", "FusedMatMul", "TransposeMatMul"];
-    let is_fused = op.domain() == "com.microsoft" && FUSED.contains(&op.op_type());
     let is_weighted = op.is_recognised("Linear") || WEIGHTED.iter().any(|op_type| op.is(op_type));
-    is_weighted || is_fused || op.bodies().next().is_some()
+    is_weighted || fused::has_weights(op) || op.bodies().next().is_some()
 }
 
 /// The last float values before `output` that the engine reaches.

@@ -363,7 +363,7 @@ fn reaches(least: f64, measured: &Measured) -> Result<(), Error> {
             )));
         }
     };
-    let worst = quality.outputs.iter().map(|output| output.sqnr_db).min_by(f64::total_cmp).unwrap_or(0.0);
+    let worst = quality.worst_db();
     if worst < least {
         return Err(Error::Refused(format!(
             "the output has an SQNR of {worst:.1} dB, less than the {least:.1} dB of --min-sqnr; no model was written"

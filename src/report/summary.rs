@@ -142,7 +142,7 @@ fn body_line(body: &BodyReport) -> String {
 
 /// `SQNR 31.2 dB`, that of the output that suffers most where there are several.
 pub(crate) fn sqnr(quality: &Quality) -> String {
-    let worst = quality.outputs.iter().map(|output| output.sqnr_db).fold(60.0, f64::min);
+    let worst = quality.worst_db();
     match quality.outputs.len() {
         0 | 1 => format!("SQNR {worst:.1} dB"),
         count => format!("SQNR {worst:.1} dB, the worst of {count} outputs"),

@@ -4,7 +4,7 @@
 use onnxq::onnx::{WriteOptions, read, write};
 use onnxq_ir::ops::{expand, fused};
 
-use crate::arrays::{floats, npz};
+use crate::arrays::{floats, npy, npz};
 use crate::models::{save, weights};
 use crate::oracle::Oracle;
 use crate::tool::{Folder, shipped};
@@ -112,4 +112,35 @@ causal (float[N, S, 64] x) => (float[N, S, 64] y)
             assert!(sqnr > 25.0, "{options} on {data}: {sqnr} dB");
         }
     }
+}
+
+/// One that stays in a body with something to quantize is told of once.
+#[test]
+fn what_stays_fused_in_a_body_is_told_once() {
+    let folder = Folder::new("stays-in-body");
+    let text = format!(
+        r#"<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+branch (float[1, 64] x, bool[1] c) => (float[1, 64] y)
+< {} >
+{{
+  y = If (c) <
+    then_branch = t () => (float[1, 64] p) {{
+      p = MatMul (x, w)
+      [turned] z = com.microsoft.FusedMatMul <transB = 1> (any, any)
+      any = Strange (p)
+    }},
+    else_branch = e () => (float[1, 64] q) {{ q = MatMul (x, w) }}
+  >
+}}"#,
+        weights("w", 64, 64)
+    );
+    save(&text, &folder.path("in.onnx"));
+    let x: Vec<f32> = (0..16 * 64).map(|i| ((i * 7919 % 1009) as f32 - 504.0) / 300.0).collect();
+    let conditions: Vec<u8> = (0..16).map(|i| i / 2 % 2).collect();
+    let data = npz(&[("x", floats(&[16, 64], &x)), ("c", npy("|b1", &[16], &conditions))]);
+    folder.write("data.npz", data);
+    let report = folder.run("in.onnx out.onnx --calib data.npz --json --allow-noop").done().json();
+    let left = report["left_float"].as_array().expect("a list");
+    let fused: Vec<_> = left.iter().filter_map(|group| group["operators"]["FusedMatMul"].as_u64()).collect();
+    assert_eq!(fused, [1], "{report:#}");
 }

@@ -26,7 +26,7 @@ pub struct Target {
     pub weights: WeightRule,
     /// The form of a bias.
     pub bias: BiasForm,
-    /// Operators of which the runtime makes codes itself where they stay float between a DQ and a Q: of their weights, per tensor.
+    /// Operators of whose weights the runtime makes codes itself, per tensor, where they stay float between a DQ and a Q.
     #[serde(default)]
     pub quantizes_at_load: Vec<OperatorKind>,
     /// The operators that are computed in integers.
@@ -166,8 +166,8 @@ pub struct LeastWork {
     pub narrow: Option<Narrow>,
 }
 
-/// A convolution over several positions that sums over so little, and gives out so little, that gathering its inputs and scaling
-/// its outputs takes longer than multiplying.
+/// A convolution over several positions that sums over so little, and gives out so little, that gathering its inputs and
+/// scaling its outputs takes longer than multiplying.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Narrow {

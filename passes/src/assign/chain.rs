@@ -27,7 +27,8 @@ pub(crate) struct Chain {
 }
 
 /// Why an operator stays float whose kernel is well: its codes would change the operator in front of it.
-pub(crate) const AT_LOAD: &str = "at-load: what it reads comes of a float operator between codes, of whose weights the runtime would make codes of its own";
+pub(crate) const AT_LOAD: &str = "at-load: what it reads comes of a float operator between codes, of whose weights the \
+                                  runtime would make codes of its own";
 
 pub(crate) const NO_CHAIN: &str = "no-chain: its output joins no integer chain";
 
@@ -132,8 +133,8 @@ impl Joints {
     /// runtime would quantize its weights.
     fn float_writer(&self, graph: &Graph, value: ValueId, target: &Target) -> Option<Candidate> {
         let (mut op, _) = graph.producer(value)?;
-        let is_activation = |op| graph.op(op).is("Relu") || graph.op(op).is("Clip");
-        if is_activation(op) {
+        let absorbed = || target.operators.iter().flat_map(|rule| &rule.absorbs);
+        if absorbed().any(|name| graph.op(op).is(name)) {
             let inner =
                 graph.input(op, 0).filter(|&inner| graph.reader_count(inner) == 1 && !graph.is_output(inner))?;
             (op, _) = graph.producer(inner)?;

@@ -19,8 +19,9 @@
 //! Concat at the end count as outputs of their own. Where `min-sqnr` is not reached, the best of the plans that were tried is
 //! kept, and the summary says so. Where there are many operators, neighbours are tried together, and the worst groups are
 //! taken apart. Of those that left, some are taken back where the output bears it: operators that save weights alone
-//! (embeddings), which the order by MACs puts first, and the four with most MACs. What then stands alone leaves its integer chain. Where the target has activations of 16 bits, operators get
-//! these first, over the same ranges, and all may have them; only what that does not mend becomes float.
+//! (embeddings), which the order by MACs puts first, and the four with most MACs. What then stands alone leaves its integer
+//! chain. Where the target has activations of 16 bits, operators get these first, over the same ranges, and all may have them;
+//! only what that does not mend becomes float.
 //!
 //! Where the output has less than 30 dB in the end, the summary names the three values that lose most on their grids.
 //!

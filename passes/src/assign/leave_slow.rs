@@ -12,7 +12,8 @@
 //! Where the target's rule has a `least-work`, an operator leaves the plan if its multiply-accumulates are fewer than those
 //! that the Q and DQ around it stand for: `per-call` for each, and `per-element`. Where it reads from, or writes to, others in
 //! integers, elements count the other way round, since Q or DQ would stand there if it left. So one between two others stays
-//! whatever its size, but for a `narrow` one, whose multiply-accumulates count as a cost. Repeated until none leaves. Where sizes are not known, it stays.
+//! whatever its size, but for a `narrow` one, whose multiply-accumulates count as a cost. Repeated until none leaves. Where
+//! sizes are not known, it stays.
 //!
 //! # Promise
 //! Annotate.

@@ -97,9 +97,9 @@ impl Pass for InsertQdq {
     }
 }
 
-/// Makes a Gemm of a MatMul of matrices whose only reader adds something computed, where the runtime would join the two: what it
-/// then has is a Gemm with a float summand, for which there is no integer kernel. Two products that are summed, as in an unrolled
-/// LSTM, took 2.5 times float's time.
+/// Makes a Gemm of a MatMul of matrices whose only reader adds something computed, where the runtime would join the two: what
+/// it then has is a Gemm with a float summand, for which there is no integer kernel. Two products that are summed, as in an
+/// unrolled LSTM, took 2.5 times float's time.
 fn keep_apart(cx: &mut Context<'_>) -> Result<(), PassError> {
     if cx.target.bias != BiasForm::Int32WhereJoined {
         return Ok(());

@@ -1,4 +1,5 @@
-//! What the expansions of recognised operators and of fused ones have in common: the patch, shared scalars, names, and the forms of old operators by version.
+//! What the expansions of recognised operators and of fused ones have in common: the patch, shared scalars, names, and the
+//! forms of old operators by version.
 
 use std::collections::BTreeMap;
 
@@ -155,6 +156,11 @@ impl<'g> Steps<'_, 'g> {
         };
         let hint = self.hint(part);
         self.expansion.patch.value(self.expansion.graph, op, inputs, &hint)
+    }
+
+    /// A Cast.
+    pub(super) fn cast(&mut self, x: ValueId, to: ElementType, part: &str) -> ValueId {
+        self.step_with(Op::new("", "Cast", vec![Attribute::int("to", to.code().into())]), &[x], part)
     }
 
     /// A reduction over trailing axes that keeps them; `axis` is the first one, counted from the end.

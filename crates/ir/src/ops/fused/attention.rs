@@ -1,13 +1,13 @@
-//! Attention: products with one matrix for queries, keys and values, `softmax(scale q k' + mask) v` for each head, heads side by
-//! side again.
+//! Attention: products with one matrix for queries, keys and values, `softmax(scale q k' + mask) v` for each head, heads
+//! side by side again.
 //!
 //! The mask says which keys count: by row (`[B, T]`), by query and row (`[B, S, T]`), or as the number of keys from the left
 //! (`[B]`). Scores of others get `mask_filter_value` added.
 
-use crate::graph::Graph;
 use std::ops::Range;
 
-use crate::op::{Attribute, AttributeValue, Op, OpId};
+use crate::graph::Graph;
+use crate::op::{Attribute, Op, OpId};
 use crate::ops::Softmax;
 use crate::ops::attributes::{constant_tensor, flag_or, float_or, int_or, ints_opt, optional_input};
 use crate::ops::expansion::Steps;
@@ -257,7 +257,7 @@ fn filtered(steps: &mut Steps<'_, '_>, attention: &Attention, mask: &Mask) -> Va
         }
         Mask::Lengths(mask) => {
             let positions = positions(steps, attention.x);
-            let lengths = cast(steps, mask, ElementType::I64, "lengths");
+            let lengths = steps.cast(mask, ElementType::I64, "lengths");
             let shape = steps.integers("shape", &[-1, 1, 1, 1]);
             let lengths = steps.step("Reshape", &[lengths, shape], "lengths_by_head");
             steps.step("Less", &[positions, lengths], "counts")
@@ -269,7 +269,7 @@ fn filtered(steps: &mut Steps<'_, '_>, attention: &Attention, mask: &Mask) -> Va
 
 /// Where a mask is above 0.
 fn positive(steps: &mut Steps<'_, '_>, mask: ValueId) -> ValueId {
-    let numbers = cast(steps, mask, ElementType::I64, "numbers");
+    let numbers = steps.cast(mask, ElementType::I64, "numbers");
     let zero = steps.integer(0);
     steps.step("Greater", &[numbers, zero], "counts")
 }
@@ -294,13 +294,9 @@ fn positions(steps: &mut Steps<'_, '_>, x: ValueId) -> ValueId {
     steps.step("Range", &[zero, length, one], "positions")
 }
 
-fn cast(steps: &mut Steps<'_, '_>, x: ValueId, to: ElementType, part: &str) -> ValueId {
-    steps.step_with(Op::new("", "Cast", vec![Attribute::int("to", to.code().into())]), &[x], part)
-}
-
 fn unsqueezed(steps: &mut Steps<'_, '_>, x: ValueId, axes: &[i64], part: &str) -> ValueId {
     if steps.graph().opset() < 13 {
-        let axes = vec![Attribute::new("axes", AttributeValue::Ints(axes.to_vec()))];
+        let axes = vec![Attribute::ints("axes", axes)];
         return steps.step_with(Op::new("", "Unsqueeze", axes), &[x], part);
     }
     let axes = steps.integers("axes", axes);

@@ -2,7 +2,7 @@
 //!
 //! Without ids, positions count from 0. The second output is the number of ones in each row of the mask; the third is the sum.
 
-use crate::op::{Attribute, Op, OpId};
+use crate::op::{Op, OpId};
 use crate::ops::LayerNorm;
 use crate::ops::attributes::{float_or, optional_input};
 use crate::ops::expansion::Steps;
@@ -53,8 +53,7 @@ pub(super) fn unfuse(at: &mut Unfusing<'_>, id: OpId) -> Outcome {
     if let Some((count, mask)) = count.zip(mask) {
         let one = steps.constant(Tensor::scalar(1i32), "one");
         let is_one = steps.step("Equal", &[mask, one], "is_one");
-        let to = Attribute::int("to", ElementType::I32.code().into());
-        let each = steps.step_with(Op::new("", "Cast", vec![to]), &[is_one], "each");
+        let each = steps.cast(is_one, ElementType::I32, "each");
         let ones = steps.reduce(Reduction::Sum, each, -1, "ones");
         let flat = steps.integers("shape", &[-1]);
         steps.write(count, Op::new("", "Reshape", vec![]), &[ones, flat]);

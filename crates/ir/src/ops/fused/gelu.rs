@@ -3,7 +3,6 @@
 
 use crate::op::{Op, OpId};
 use crate::ops::attributes::{float_or, optional_input};
-
 use crate::ops::{Approximation, Gelu, Silu};
 
 use super::{MALFORMED, Outcome, Unfusing};

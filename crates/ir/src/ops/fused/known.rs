@@ -83,8 +83,7 @@ const CONDITIONS: &[&str] = &["Equal", "Less", "LessOrEqual", "Greater", "Greate
 const COUNTS: &[&str] = &["Shape", "Size", "NonZero", "ArgMax", "ArgMin"];
 
 /// Operators that write another type than they read first.
-const OTHERWISE: &[&str] =
-    &["CastLike", "ConstantOfShape", "DequantizeLinear", "DynamicQuantizeLinear", "OneHot", "QuantizeLinear"];
+const OTHERWISE: &[&str] = &["CastLike", "ConstantOfShape", "DynamicQuantizeLinear", "OneHot", "QuantizeLinear"];
 
 impl Known {
     /// What is known of the values of this graph.
@@ -146,9 +145,9 @@ impl Known {
             return None;
         }
         let first = graph.input(id, 0);
-        // A condition has no say in what is chosen, nor ids in what is looked up.
+        // A condition has no say in what is chosen, nor ids in what is looked up; what was codes has the scale's type.
         let slot = match op.op_type() {
-            "Where" => 1,
+            "Where" | "DequantizeLinear" => 1,
             "EmbedLayerNormalization" => 2,
             _ => 0,
         };

@@ -40,13 +40,17 @@ pub struct Kept {
     pub reason: &'static str,
 }
 
-/// Takes the fused operators of a graph and its bodies apart; returns those that stay.
+/// Whether an operator is a fused one that may have weights.
+pub fn has_weights(op: &Op) -> bool {
+    const WEIGHTED: [&str; 5] = ["Attention", "FusedConv", "FusedGemm", "FusedMatMul", "TransposeMatMul"];
+    WEIGHTED.iter().any(|op_type| is_microsoft(op, op_type))
+}
+
+/// Takes the fused operators of a graph and its bodies apart; returns those of the graph itself that stay.
 pub fn unfuse(graph: &mut Graph) -> Result<Vec<Kept>, PatchError> {
+    let has_some = |body: &Graph| body.has_op(&|op| rule(op).is_some());
+    graph.change_bodies(has_some, |body| unfuse(body).map(drop))?;
     let mut kept = Vec::new();
-    graph.change_bodies(
-        |body| body.has_op(&|op| rule(op).is_some()),
-        |body| unfuse(body).map(|inner| kept.extend(inner)),
-    )?;
     let fused: Vec<(OpId, Rule)> =
         graph.topological().into_iter().filter_map(|id| Some((id, rule(graph.op(id))?))).collect();
     let Some(&(first, _)) = fused.first() else { return Ok(kept) };

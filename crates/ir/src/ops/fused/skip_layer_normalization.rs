@@ -5,7 +5,6 @@
 
 use crate::op::{Attribute, Op, OpId};
 use crate::ops::attributes::{float_or, int_or, optional_input};
-
 use crate::ops::expansion::Steps;
 use crate::ops::{LayerNorm, RmsNorm};
 use crate::types::ElementType;
@@ -54,19 +53,18 @@ fn norm_of_sum(at: &mut Unfusing<'_>, id: OpId, bias: usize, norm: Op, scale_and
     Ok(())
 }
 
-/// Ends with a norm of these inputs. Of 16 bits it is computed in float32, as the fused operator does: an epsilon of 1e-12 is 0 in
-/// float16, and squares leave its range.
+/// Ends with a norm of these inputs. Of 16 bits it is computed in float32, as the fused operator does: an epsilon of 1e-12
+/// is 0 in float16, and squares leave its range.
 pub(super) fn finish_norm(mut steps: Steps<'_, '_>, norm: Op, inputs: &[ValueId]) {
     let element = steps.element();
     if !element.is_half() {
         steps.finish_as(norm, inputs);
         return;
     }
-    let to = |element: ElementType| Op::new("", "Cast", vec![Attribute::int("to", element.code().into())]);
-    let wide: Vec<ValueId> =
-        inputs.iter().map(|&input| steps.step_with(to(ElementType::F32), &[input], "float32")).collect();
+    let wide: Vec<ValueId> = inputs.iter().map(|&input| steps.cast(input, ElementType::F32, "float32")).collect();
     let normalised = steps.step_with(norm, &wide, "normalised");
-    steps.finish_as(to(element), &[normalised]);
+    let back = Attribute::int("to", element.code().into());
+    steps.finish_as(Op::new("", "Cast", vec![back]), &[normalised]);
 }
 
 pub(super) fn simplified(at: &mut Unfusing<'_>, id: OpId) -> Outcome {
