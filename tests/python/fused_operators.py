@@ -6,15 +6,15 @@ Writes FOLDER/CASE-VERSION.onnx and FOLDER/CASE-VERSION.npz for a version of ONN
 the forms that are written change. Prints a JSON list of the names.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from single_operators import floats, write
 
 VERSIONS = {10: 5, 12: 7, 17: 8, 21: 10}
 """And the IR versions that came with them."""
@@ -34,10 +34,6 @@ class Case:
     since: int = 10
     # The names of sizes by input, where they are not fixed.
     sizes: dict[str, list] = field(default_factory=dict)
-
-
-def floats(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def ints(*numbers: int) -> np.ndarray:
@@ -165,22 +161,13 @@ def model(case: Case, version: int) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=imports, ir_version=VERSIONS[version])
 
 
-def main() -> int:
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    names = []
+def models() -> Iterator[tuple[str, onnx.ModelProto, dict[str, np.ndarray]]]:
     for case in cases():
+        given = {key: array for key, array in case.inputs.items() if array is not None and key not in case.constants}
         for version in VERSIONS:
             if case.since <= version:
-                name = f"{case.name}-{version}"
-                onnx.save(model(case, version), folder / f"{name}.onnx")
-                given = {key: array for key, array in case.inputs.items() if array is not None and key not in case.constants}
-                np.savez(folder / f"{name}.npz", **given)
-                names.append(name)
-    json.dump(names, sys.stdout)
-    print()
-    return 0
+                yield f"{case.name}-{version}", model(case, version), given
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write(models()))

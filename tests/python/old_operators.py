@@ -6,15 +6,15 @@ For every case and every version from 7 to 12 that has the operator in that form
 FOLDER/CASE-VERSION.npz. Prints a JSON list of the names.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+from single_operators import floats, write
 
 VERSIONS = range(7, 13)
 # The IR version that came with each.
@@ -32,10 +32,6 @@ class Case:
     outputs: dict[str, int] = field(default_factory=lambda: {"y": TensorProto.FLOAT})
     since: int = 7
     until: int = 12
-
-
-def floats(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def positive(*shape: int, seed: int = 0) -> np.ndarray:
@@ -206,21 +202,12 @@ def model(case: Case, version: int) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION[version])
 
 
-def main() -> int:
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    names = []
+def models() -> Iterator[tuple[str, onnx.ModelProto, dict[str, np.ndarray]]]:
     for case in cases():
         for version in VERSIONS:
             if case.since <= version <= case.until:
-                name = f"{case.name}-{version}"
-                onnx.save(model(case, version), folder / f"{name}.onnx")
-                np.savez(folder / f"{name}.npz", **case.inputs)
-                names.append(name)
-    json.dump(names, sys.stdout)
-    print()
-    return 0
+                yield f"{case.name}-{version}", model(case, version), case.inputs
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write(models()))
