@@ -67,7 +67,7 @@ pub(crate) struct QuantizeArgs {
     /// The float model
     #[arg(value_name = "IN", required_unless_present = "print_recipe")]
     pub(crate) input: Option<PathBuf>,
-    /// The quantized model; replaced if it exists
+    /// The quantized model; replaced if it exists, but never IN
     #[arg(value_name = "OUT", required_unless_present_any = ["print_recipe", "dry_run"])]
     pub(crate) output: Option<PathBuf>,
     /// The method: a recipe's name (`onnxq recipes`) or a .toml file
@@ -88,10 +88,11 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_enum)]
     pub(crate) calibrator: Option<Calibrator>,
     /// Give operators back to float until the output has this SQNR, and refuse the result if it has not [dB, default of
-    /// int8: 20, without refusal]; off: keep all
+    /// int8: 20, without refusal, and off below 8 bits of activations]; off: keep all
     #[arg(long, value_name = "DB|off")]
     pub(crate) min_sqnr: Option<Threshold>,
-    /// Leave operators float of which an operand has less than this SQNR on its grid [dB, default of int8: 10]; off: keep all
+    /// Leave operators float of which an operand has less than this SQNR on its grid [dB, default of int8: 10, and
+    /// off below 8 bits of activations]; off: keep all
     #[arg(long, value_name = "DB|off")]
     pub(crate) min_node_sqnr: Option<Threshold>,
     /// Quantize these nodes only: a node's name, op: and an operator, re: and a regular expression, or FROM..TO for all nodes
